@@ -1,0 +1,108 @@
+#!/bin/sh
+# Make build/bin/micropython: the unix port of MicroPython 1.24 or newer.
+#
+# 1. A micropython on PATH that is new enough is used as it is.
+# 2. Otherwise the distribution's own package is unpacked under build/, without root, from the suite
+#    of the configured Debian mirror that carries it. apt's own client downloads and checks it, with
+#    a private state directory, so the machine's package lists stay as they are. The program then
+#    runs through its own dynamic loader and libraries, because an older system has an older libc.
+#
+# Usage: tools/get_micropython.sh [BUILD_DIR]     (default: build)
+# Environment: CELLWALL_MICROPYTHON=/path/to/micropython names an interpreter to use.
+set -eu
+BUILD=${1:-build}
+BIN=$BUILD/bin/micropython
+SUITE=trixie
+
+say() { printf 'get_micropython: %s\n' "$*" >&2; }
+
+new_enough() { # a path; true when it is MicroPython 1.24 or newer
+    "$1" -c 'import sys
+assert sys.implementation.name == "micropython" and sys.implementation.version[:2] >= (1, 24)' \
+        >/dev/null 2>&1
+}
+
+mkdir -p "$BUILD/bin"
+if [ -x "$BIN" ] && new_enough "$BIN"; then
+    exit 0
+fi
+
+for found in "${CELLWALL_MICROPYTHON:-}" "$(command -v micropython || true)"; do
+    if [ -n "$found" ] && new_enough "$found"; then
+        ln -sf "$found" "$BIN"
+        say "using $found"
+        exit 0
+    fi
+done
+
+for tool in apt-get dpkg dpkg-deb; do
+    if ! command -v "$tool" >/dev/null; then
+        say "no micropython 1.24 or newer on PATH, and no $tool to fetch Debian's package with."
+        say "next: install MicroPython's unix port and set CELLWALL_MICROPYTHON to its path."
+        exit 3
+    fi
+done
+
+STATE=$PWD/$BUILD/apt
+case $BUILD in /*) STATE=$BUILD/apt ;; esac
+mkdir -p "$STATE/lists/partial" "$STATE/cache/archives/partial" "$STATE/etc/preferences.d"
+: >"$STATE/status"
+# the first configured Debian archive is the mirror; it is asked, never written down in the project
+MIRROR=$(apt-get indextargets --format '$(REPO_URI) $(ORIGIN)' 'Created-By: Packages' 2>/dev/null \
+    | awk '$2 == "Debian" {print $1; exit}')
+if [ -z "$MIRROR" ]; then # the lists were never fetched: read the configuration alone
+    MIRROR=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 2>/dev/null \
+        | grep '/debian/*$' | head -n 1 || true)
+fi
+if [ -z "$MIRROR" ]; then
+    say "apt has no Debian mirror configured here (apt-get indextargets lists none)."
+    say "next: install MicroPython's unix port and set CELLWALL_MICROPYTHON to its path."
+    exit 3
+fi
+KEYRING=/usr/share/keyrings/debian-archive-keyring.gpg
+printf 'deb [signed-by=%s] %s %s main\n' "$KEYRING" "$MIRROR" "$SUITE" >"$STATE/etc/sources.list"
+
+private_apt() { # apt-get or apt-cache, and its arguments
+    tool=$1
+    shift
+    "$tool" -q -o Dir::State="$STATE" -o Dir::State::Lists="$STATE/lists" \
+        -o Dir::State::status="$STATE/status" -o Dir::Cache="$STATE/cache" \
+        -o Dir::Etc::SourceList="$STATE/etc/sources.list" -o Dir::Etc::SourceParts=/dev/null \
+        -o Dir::Etc::Preferences=/dev/null -o Dir::Etc::PreferencesParts="$STATE/etc/preferences.d" \
+        -o APT::Architecture="$(dpkg --print-architecture)" -o APT::Sandbox::User="" \
+        -o Acquire::Retries=3 -o Acquire::Languages=none "$@"
+}
+say "downloading Debian's micropython ($SUITE) under $BUILD"
+if ! private_apt apt-get update >"$STATE/log" 2>&1; then
+    say "apt could not read the $SUITE suite; its last words:"
+    tail -n 5 "$STATE/log" >&2
+    exit 3
+fi
+PACKAGES=$(private_apt apt-cache depends --recurse --no-recommends --no-suggests --no-conflicts \
+    --no-breaks --no-replaces --no-enhances micropython | grep '^[a-z]' | sort -u)
+# shellcheck disable=SC2086 # a list of words
+if ! (cd "$STATE/cache" && private_apt apt-get download $PACKAGES >>"$STATE/log" 2>&1); then
+    say "the packages could not be downloaded; apt's last words:"
+    tail -n 5 "$STATE/log" >&2
+    exit 3
+fi
+ROOT=$STATE/root
+rm -rf "$ROOT"
+mkdir -p "$ROOT"
+for deb in "$STATE"/cache/*.deb; do
+    dpkg -x "$deb" "$ROOT"
+done
+PROGRAM=$(find "$ROOT" -path '*/bin/micropython' -type f | head -n 1)
+LOADER=$(find "$ROOT" -name 'ld-linux*.so.*' | head -n 1)
+LIBS=$(find "$ROOT" -name 'lib*.so.*' -exec dirname {} + | sort -u | paste -sd :)
+cat >"$BIN" <<END
+#!/bin/sh
+exec "$LOADER" --library-path "$LIBS" "$PROGRAM" "\$@"
+END
+chmod +x "$BIN"
+if ! new_enough "$BIN"; then
+    say "the unpacked interpreter does not run here:"
+    "$BIN" -c 'import sys; print(sys.implementation)' >&2 || true
+    exit 3
+fi
+say "ready: $("$BIN" -c 'import sys; print(sys.version)')"
