@@ -1,0 +1,1 @@
+"""P-256, HMAC and HKDF in pure Python: the same files run on CPython and on MicroPython."""

@@ -1,0 +1,1 @@
+"""The contract: what element and host say to each other, the same code on both sides."""
