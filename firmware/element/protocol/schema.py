@@ -1,0 +1,387 @@
+"""The tables of the contract: every statement and message, its fields, their ranges.
+
+One table serves the board, the host and the tests; `messages.cddl` says the same in RFC 8610.
+A statement payload is a CBOR map with integer keys; a session or link message is a CBOR array
+whose first item is its kind and whose other items are the fields in table order. Fields in
+Python are a dict by name. Times named `unix_ms` are milliseconds since 1970-01-01T00:00Z.
+"""
+
+from .errors import DecodeError, RangeError
+
+# Field types.
+INT = 0  # low..high is the value
+BYTES = 1  # low..high is the size in bytes
+TEXT = 2  # low..high is the size in UTF-8 bytes
+BOOL = 3
+MAP = 4  # low is the table of the inner map
+INT_OR_NONE = 5
+
+_U32 = 0xFFFFFFFF
+_POWER = 100_000_000  # 100 kW in mW: no element is larger
+_TIME = 4_102_444_800_000  # 2100-01-01 in Unix ms
+_INT32 = 0x7FFFFFFF
+
+# Statements: signed COSE_Sign1, told apart by `typ` in the protected header.
+CREDENTIAL = 1
+ANNOUNCEMENT = 2
+EXECUTION_RECORD = 3
+SAFETY_EVENT = 4
+INTERVAL_COMMITMENT = 5
+RELEASE_ORDER = 6
+ENROL_REQUEST = 7
+
+STATEMENT_TYP = {
+    CREDENTIAL: "cw/credential",
+    ANNOUNCEMENT: "cw/announcement",
+    EXECUTION_RECORD: "cw/record",
+    SAFETY_EVENT: "cw/safety-event",
+    INTERVAL_COMMITMENT: "cw/interval",
+    RELEASE_ORDER: "cw/release",
+    ENROL_REQUEST: "cw/enrol-request",
+}
+
+# Session messages: authenticated by the session, not signed.
+INTERROGATE = 16
+SETPOINT = 17
+ACK = 18
+TELEMETRY = 19
+TIME_SYNC = 20
+TRIP = 21
+RELEASE = 22
+STATEMENT = 23
+STATEMENT_ACK = 24
+
+# Link messages: in the clear, before a session; they never move energy and never change limits.
+WHO = 32
+HERE = 33
+ENROL_OFFER = 34
+ENROL_REPLY = 35
+ENROL_GRANT = 36
+ENROL_RESULT = 37
+
+# COSE_Key (RFC 9052 7) of an EC2 P-256 public key: labels 1 kty, -1 crv, -2 x, -3 y.
+COSE_KEY = (
+    (1, "kty", INT, 2, 2),
+    (-1, "crv", INT, 1, 1),
+    (-2, "x", BYTES, 32, 32),
+    (-3, "y", BYTES, 32, 32),
+)
+CNF = ((1, "cose_key", MAP, COSE_KEY, 0),)
+
+# The admissibility profile inside a credential: limits that no message can widen.
+PROFILE = (
+    (1, "kind", INT, 1, 2),
+    (2, "power_mw_discharge_max", INT, 0, _POWER),
+    (3, "power_mw_charge_max", INT, 0, _POWER),
+    (4, "current_ma_discharge_max", INT, 0, 1_000_000),
+    (5, "current_ma_charge_max", INT, 0, 1_000_000),
+    (6, "soc_bp_min", INT, 0, 10000),
+    (7, "soc_bp_max", INT, 0, 10000),
+    (8, "cell_mv_min", INT, 500, 5000),
+    (9, "cell_mv_max", INT, 500, 5000),
+    (10, "temperature_mdegc_min", INT, -40000, 100000),
+    (11, "temperature_mdegc_max", INT, -40000, 100000),
+    (12, "ramp_mw_per_s", INT, 1, 1_000_000_000),
+    (13, "lease_ms_max", INT, 100, 60000),
+    (14, "reading_age_ms_max", INT, 100, 2000),
+    (15, "energy_mwh_rated", INT, 1, 1_000_000_000),
+    (16, "step_mw", INT, 0, _POWER),
+    (17, "on_ms_min", INT, 0, 3_600_000),
+    (18, "off_ms_min", INT, 0, 3_600_000),
+    (19, "services", INT, 0, 0xFFFF),
+    (20, "chemistry", TEXT, 1, 16),
+    (21, "role", TEXT, 1, 16),
+)
+
+# CWT claims (RFC 8392) 1 iss, 2 sub, 4 exp, 5 nbf, 6 iat, 8 cnf (RFC 8747); the private claims
+# lie below -65536 (RFC 8392 9.1: private use).
+_CREDENTIAL = (
+    (1, "issuer", TEXT, 1, 64),
+    (2, "subject", TEXT, 16, 16),
+    (4, "expires_unix_s", INT, 0, _U32),
+    (5, "not_before_unix_s", INT, 0, _U32),
+    (6, "issued_unix_s", INT, 0, _U32),
+    (8, "cnf", MAP, CNF, 0),
+    (-70001, "agree_key", MAP, COSE_KEY, 0),
+    (-70002, "profile", MAP, PROFILE, 0),
+    (-70003, "zone", INT, 0, 0xFFFF),
+    (-70004, "tenant", TEXT, 0, 32),
+)
+
+_STATEMENTS = {
+    CREDENTIAL: _CREDENTIAL,
+    ANNOUNCEMENT: (
+        (1, "element_id", BYTES, 8, 8),
+        (2, "challenge", BYTES, 8, 32),
+        (3, "credential", BYTES, 1, 1024),
+        (4, "board", TEXT, 1, 32),
+        (5, "firmware", TEXT, 1, 32),
+        (6, "at_unix_ms", INT, 0, _TIME),
+        (7, "state", INT, 0, 5),
+        (8, "soc_bp", INT_OR_NONE, 0, 10000),
+        (9, "soh_bp", INT_OR_NONE, 0, 10000),
+        (10, "counter", INT, 0, _U32),
+    ),
+    EXECUTION_RECORD: (
+        (1, "element_id", BYTES, 8, 8),
+        (2, "counter", INT, 1, _U32),
+        (3, "previous_hash", BYTES, 32, 32),
+        (4, "dispatch_id", INT, 0, _U32),
+        (5, "start_unix_ms", INT, 0, _TIME),
+        (6, "end_unix_ms", INT, 0, _TIME),
+        (7, "instructed_mw_mean", INT, -_POWER, _POWER),
+        (8, "realized_mw_mean", INT, -_POWER, _POWER),
+        (9, "realized_mw_min", INT, -_POWER, _POWER),
+        (10, "realized_mw_max", INT, -_POWER, _POWER),
+        (11, "energy_mwh", INT, -_INT32, _INT32),
+        (12, "soc_bp_start", INT_OR_NONE, 0, 10000),
+        (13, "soc_bp_end", INT_OR_NONE, 0, 10000),
+        (14, "quality", INT, 0, 0xFFFF),
+    ),
+    SAFETY_EVENT: (
+        (1, "element_id", BYTES, 8, 8),
+        (2, "counter", INT, 1, _U32),
+        (3, "previous_hash", BYTES, 32, 32),
+        (4, "cause", INT, 0, 255),
+        (5, "at_unix_ms", INT, 0, _TIME),
+        (6, "value", INT, -_INT32, _INT32),
+        (7, "limit", INT, -_INT32, _INT32),
+        (8, "released", BOOL, 0, 1),
+    ),
+    INTERVAL_COMMITMENT: (
+        (1, "aggregator_id", BYTES, 8, 8),
+        (2, "number", INT, 1, _U32),
+        (3, "previous_hash", BYTES, 32, 32),
+        (4, "root", BYTES, 32, 32),
+        (5, "leaf_count", INT, 0, 1_000_000),
+        (6, "start_unix_ms", INT, 0, _TIME),
+        (7, "end_unix_ms", INT, 0, _TIME),
+        (8, "instructed_mwh", INT, -(2**53), 2**53),
+        (9, "realized_mwh", INT, -(2**53), 2**53),
+        (10, "shortfall_mwh", INT, 0, 2**53),
+        (11, "missing_count", INT, 0, 1_000_000),
+        (12, "flagged_count", INT, 0, 1_000_000),
+    ),
+    RELEASE_ORDER: (
+        (1, "element_id", BYTES, 8, 8),
+        (2, "order_number", INT, 1, _U32),
+        (3, "issued_unix_ms", INT, 0, _TIME),
+        (4, "cause", INT, 1, 255),
+    ),
+    ENROL_REQUEST: (
+        (1, "element_id", BYTES, 8, 8),
+        (2, "challenge", BYTES, 8, 32),
+        (3, "sign_key", MAP, COSE_KEY, 0),
+        (4, "agree_key", MAP, COSE_KEY, 0),
+        (5, "hardware_id", BYTES, 1, 16),
+        (6, "board", TEXT, 1, 32),
+        (7, "firmware", TEXT, 1, 32),
+    ),
+}
+
+_MESSAGES = {
+    INTERROGATE: (("challenge", BYTES, 8, 32),),
+    SETPOINT: (
+        ("dispatch_id", INT, 1, _U32),
+        ("sequence", INT, 1, _U32),
+        ("power_mw", INT, -_POWER, _POWER),
+        ("service", INT, 0, 0xFFFF),
+        ("start_unix_ms", INT, 0, _TIME),
+        ("lease_ms", INT, 0, 0xFFFF),
+    ),
+    ACK: (
+        ("sequence", INT, 0, _U32),
+        ("accepted", BOOL, 0, 1),
+        ("reason", INT, 0, 255),
+        ("limit", INT_OR_NONE, -_INT32, _INT32),
+    ),
+    TELEMETRY: (
+        ("at_unix_ms", INT, 0, _TIME),
+        ("state", INT, 0, 5),
+        ("inhibits", INT, 0, 0xFFFF),
+        ("trip_cause", INT, 0, 255),
+        ("power_mw", INT, -_POWER, _POWER),
+        ("instructed_mw", INT, -_POWER, _POWER),
+        ("power_mw_discharge_ready", INT, 0, _POWER),
+        ("power_mw_charge_ready", INT, 0, _POWER),
+        ("pack_mv", INT_OR_NONE, 0, 1_000_000),
+        ("current_ma", INT, -1_000_000, 1_000_000),
+        ("current_age_ms", INT, 0, 0xFFFF),
+        ("soc_bp", INT_OR_NONE, 0, 10000),
+        ("cell_mv_min", INT_OR_NONE, 0, 10000),
+        ("cell_mv_max", INT_OR_NONE, 0, 10000),
+        ("temperature_mdegc_max", INT_OR_NONE, -100000, 200000),
+        ("bms_age_ms", INT_OR_NONE, 0, _U32),
+        ("cells_age_ms", INT_OR_NONE, 0, _U32),
+        ("fets", INT_OR_NONE, 0, 3),
+        ("refused_count", INT, 0, _U32),
+        ("dropped_count", INT, 0, _U32),
+        ("late_ms_max", INT, 0, 0xFFFF),
+    ),
+    TIME_SYNC: (
+        ("unix_ms", INT, 0, _TIME),
+        ("record_interval_ms", INT, 10000, 900000),
+    ),
+    TRIP: (
+        ("cause", INT, 1, 255),
+        ("zone", INT, 0, 0xFFFF),
+    ),
+    RELEASE: (("order", BYTES, 1, 512),),
+    STATEMENT: (("statement", BYTES, 1, 2048),),
+    STATEMENT_ACK: (("counter", INT, 0, _U32),),
+    WHO: (("host_nonce", BYTES, 16, 16),),
+    HERE: (
+        ("element_id", BYTES, 8, 8),
+        ("host_nonce", BYTES, 16, 16),
+        ("element_nonce", BYTES, 16, 16),
+        ("enrolled", BOOL, 0, 1),
+    ),
+    ENROL_OFFER: (("challenge", BYTES, 8, 32),),
+    ENROL_REPLY: (("request", BYTES, 1, 1024),),
+    ENROL_GRANT: (
+        ("credential", BYTES, 1, 1024),
+        ("issuer_key", BYTES, 64, 64),
+        ("life_safety_key", BYTES, 64, 64),
+        ("aggregator_agree_key", BYTES, 64, 64),
+    ),
+    ENROL_RESULT: (
+        ("accepted", BOOL, 0, 1),
+        ("code", TEXT, 0, 32),
+    ),
+}
+
+STATEMENT_KINDS = tuple(sorted(_STATEMENTS))
+MESSAGE_KINDS = tuple(sorted(_MESSAGES))
+SESSION_KINDS = tuple([kind for kind in MESSAGE_KINDS if kind < WHO])
+LINK_KINDS = tuple([kind for kind in MESSAGE_KINDS if kind >= WHO])
+
+
+def table_of(kind: int) -> tuple:
+    """Return the fields of a statement (5-tuples with a key) or message (4-tuples) kind.
+
+    Raises DecodeError for a kind that this version does not know.
+    """
+    table = _STATEMENTS.get(kind) or _MESSAGES.get(kind)
+    if table is None:
+        raise DecodeError("kind", kind)
+    return table
+
+
+def _utf8_size(text: str) -> int:
+    """Return the size of text in UTF-8, or -1 for a text that has none (a lone surrogate)."""
+    try:
+        return len(text.encode())
+    except UnicodeError:
+        return -1
+
+
+def _check(name: str, field_type: int, low, high: int, value):
+    """Return value when it fits its field; raise RangeError naming the field otherwise."""
+    if field_type == INT or field_type == INT_OR_NONE:
+        if value is None and field_type == INT_OR_NONE:
+            return value
+        # bool is an int in Python and a different type in CBOR
+        if isinstance(value, int) and value is not True and value is not False:
+            if low <= value <= high:
+                return value
+    elif field_type == BYTES:
+        if isinstance(value, (bytes, bytearray)) and low <= len(value) <= high:
+            return value
+    elif field_type == TEXT:
+        if isinstance(value, str) and low <= _utf8_size(value) <= high:
+            return value
+    elif field_type == BOOL:
+        if value is True or value is False:
+            return value
+    raise RangeError(name, value)
+
+
+def statement_to_wire(table: tuple, fields: dict) -> dict:
+    """Return the CBOR map of a statement from fields by name.
+
+    Raises RangeError naming the first field that is missing, unknown or out of range.
+    """
+    if len(fields) != len(table):
+        raise RangeError("fields", len(fields))
+    wire = {}
+    for key, name, field_type, low, high in table:
+        if name not in fields:
+            raise RangeError(name, None)
+        value = fields[name]
+        if field_type == MAP:
+            wire[key] = statement_to_wire(low, value)
+        else:
+            wire[key] = _check(name, field_type, low, high, value)
+    return wire
+
+
+def statement_from_wire(table: tuple, wire) -> dict:
+    """Return fields by name from a decoded CBOR map.
+
+    Raises DecodeError for anything that is not exactly the table's shape and ranges.
+    """
+    if not isinstance(wire, dict) or len(wire) != len(table):
+        raise DecodeError("map", None)
+    fields = {}
+    for key, name, field_type, low, high in table:
+        if key not in wire:
+            raise DecodeError(name, None)
+        value = wire[key]
+        if field_type == MAP:
+            fields[name] = statement_from_wire(low, value)
+            continue
+        try:
+            fields[name] = _check(name, field_type, low, high, value)
+        except RangeError as error:
+            raise DecodeError(error.code, error.value)
+    return fields
+
+
+def message_to_wire(kind: int, fields: dict) -> list:
+    """Return the CBOR array of a session or link message from fields by name.
+
+    Raises RangeError naming the first field that is missing, unknown or out of range.
+    """
+    table = _MESSAGES.get(kind)
+    if table is None:
+        raise RangeError("kind", kind)
+    if len(fields) != len(table):
+        raise RangeError("fields", len(fields))
+    wire = [kind]
+    for name, field_type, low, high in table:
+        if name not in fields:
+            raise RangeError(name, None)
+        wire.append(_check(name, field_type, low, high, fields[name]))
+    return wire
+
+
+def message_from_wire(wire) -> tuple:
+    """Return (kind, fields by name) from a decoded CBOR array.
+
+    Raises DecodeError for anything that is not exactly a known message.
+    """
+    if not isinstance(wire, list) or not wire:
+        raise DecodeError("array", None)
+    kind = wire[0]
+    table = _MESSAGES.get(kind) if isinstance(kind, int) else None
+    if table is None or len(wire) != len(table) + 1:
+        raise DecodeError("kind", kind)
+    fields = {}
+    index = 1
+    for name, field_type, low, high in table:
+        try:
+            fields[name] = _check(name, field_type, low, high, wire[index])
+        except RangeError as error:
+            raise DecodeError(error.code, error.value)
+        index += 1
+    return kind, fields
+
+
+def cose_key(public_key: bytes) -> dict:
+    """Return the COSE_Key fields of a raw 64-byte x||y P-256 public key."""
+    return {"kty": 2, "crv": 1, "x": bytes(public_key[:32]), "y": bytes(public_key[32:])}
+
+
+def raw_key(fields: dict) -> bytes:
+    """Return the raw 64-byte x||y of COSE_Key fields."""
+    return bytes(fields["x"]) + bytes(fields["y"])

@@ -1,0 +1,1 @@
+"""Measure how well the building follows a signal and what it does when something breaks."""

@@ -1,0 +1,1 @@
+"""What runs on the panel's Raspberry Pi: discovery, dispatch, verification, the ledger."""

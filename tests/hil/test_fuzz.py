@@ -1,0 +1,79 @@
+"""Fuzz every decoder a little, and prove that the fuzzer finds what it is there to find."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from element.protocol import cbor, framing
+from element.protocol.errors import DecodeError
+from hil.fuzz import driver, targets
+
+
+@pytest.mark.parametrize("name", targets.TARGETS)
+def test_no_defect_in_a_short_run(name):
+    result = driver.run_fuzz(name, 6000, 1)
+    assert result["defects"] == [] and result["defect_count"] == 0
+    assert result["count"] == 6000 and result["seconds"] > 0
+    # some inputs are valid and most are not, or the run would prove nothing
+    assert 6000 // 16 <= result["accepted"] < 6000 * 0.7
+
+
+@pytest.mark.parametrize("name", targets.TARGETS)
+def test_the_valid_inputs_are_accepted(name):
+    seeds = driver.corpus(name)
+    assert len(seeds) > 10
+    assert all(targets.TARGETS[name](data) for data in seeds)
+
+
+@pytest.mark.parametrize("name", targets.TARGETS)
+@settings(max_examples=150, deadline=None)
+@given(st.binary(max_size=300))
+def test_no_defect_on_what_hypothesis_finds(name, data):
+    targets.TARGETS[name](data)
+
+
+def test_one_seed_is_one_run():
+    first = list(driver.inputs("cbor", 500, 7))
+    assert first == list(driver.inputs("cbor", 500, 7))
+    assert first != list(driver.inputs("cbor", 500, 8))
+    assert first != list(driver.inputs("frames", 500, 7))
+    assert max(map(len, first)) <= driver.INPUT_SIZE_MAX
+
+
+def lax_decode(data: bytes) -> bool:
+    """Stand for a decoder that takes a one-byte integer with a two-byte head."""
+    try:
+        value = cbor.decode(data.replace(b"\x18\x01", b"\x01"))
+    except DecodeError:
+        return False
+    if cbor.encode(value) != data:
+        raise targets.DefectError("second encoding")
+    return True
+
+
+def crashing_decode(data: bytes) -> bool:
+    """Stand for a decoder that trusts a length."""
+    return data[len(data) // 2 + data[0] // 8] == 0
+
+
+@pytest.mark.parametrize("broken", [lax_decode, crashing_decode])
+def test_a_broken_decoder_is_found(broken):
+    result = driver.run_fuzz(broken, 20000, 1, "cbor")
+    assert result["defect_count"] > 0
+    assert 0 < len(result["defects"]) <= driver.DEFECTS_KEPT_MAX
+    # the input that is kept shows the defect again
+    with pytest.raises((targets.DefectError, IndexError)):
+        broken(bytes.fromhex(result["defects"][0]["input"]))
+
+
+def test_a_frame_decoder_that_keeps_too_much_is_found(monkeypatch):
+    def feed_without_crc(self, data):
+        return [framing.cobs_decode(part) or b"x" for part in data.split(b"\x00")[:-1] if part]
+
+    monkeypatch.setattr(framing.FrameDecoder, "feed", feed_without_crc)
+    assert driver.run_fuzz("frames", 500, 1)["defect_count"] > 0
+
+
+def test_an_unknown_target_is_an_error():
+    with pytest.raises(KeyError):
+        driver.run_fuzz("nothing", 1, 1)
