@@ -1,0 +1,1 @@
+"""Emulate devices at the level of the bytes they really speak, without any I/O."""

@@ -1,0 +1,122 @@
+"""Define what every power-stage plant offers the bench, and the current sensor they share.
+
+Order within one bench step: `advance(now)`, then `bms.update(now)`, `sense_ma()` and
+`set_outputs(...)`. A FET or pin that changes at one instant acts on the interval after it.
+"""
+
+from random import Random
+from typing import Protocol
+
+from .pack import Pack
+
+SENSE_FULL_SCALE_MA = 102_400
+SENSE_LSB_MA = 50  # 12 bit over +-102.4 A, a common Hall sensor and ADC pairing.
+SENSE_GAIN_ERROR_MAX = 0.003
+SENSE_OFFSET_MA_MAX = 30
+SENSE_NOISE_MA = 25.0
+STEP_MS_MAX = 200
+DUTY_PERMILLE_MAX = 1000
+
+
+class FETSwitches(Protocol):
+    """Say which directions the BMS lets current flow; True is conducting.
+
+    With one FET on, the body diode of the other still blocks its own direction: charge FET
+    alone means charge only, discharge FET alone means discharge only.
+    """
+
+    @property
+    def fet_charge(self) -> bool:
+        """Return True while the charge FET conducts."""
+        ...
+
+    @property
+    def fet_discharge(self) -> bool:
+        """Return True while the discharge FET conducts."""
+        ...
+
+
+class CurrentSensor:
+    """Read a current with one unit's own gain, offset, noise and ADC steps.
+
+    The gain and offset are drawn once. Readings saturate at full scale, as an ADC does.
+    """
+
+    def __init__(self, rng: Random) -> None:
+        """Draw this unit's errors from rng and keep it for the noise."""
+        self.gain = 1.0 + rng.uniform(-SENSE_GAIN_ERROR_MAX, SENSE_GAIN_ERROR_MAX)
+        self.offset_ma = rng.uniform(-SENSE_OFFSET_MA_MAX, SENSE_OFFSET_MA_MAX)
+        self._rng = rng
+
+    def read_ma(self, current_a: float) -> int:
+        """Return the reading in mA for the true current; each call draws new noise."""
+        exact_ma = current_a * 1000.0 * self.gain + self.offset_ma
+        noisy_ma = exact_ma + self._rng.gauss(0.0, SENSE_NOISE_MA)
+        step_count = round(noisy_ma / SENSE_LSB_MA)
+        return max(-SENSE_FULL_SCALE_MA, min(SENSE_FULL_SCALE_MA, step_count * SENSE_LSB_MA))
+
+
+class ElementPlant:
+    """Be one element's power side: a pack behind BMS FETs and a power stage at the PCC.
+
+    Attributes: `pack`, `bms`, `pcc_w` (true power now, positive = to the PCC), `energy_pcc_j`
+    (its integral, signed), `sense_frozen` (fault: the sensor repeats its last reading).
+    Subclasses supply `_step` and `set_outputs`.
+    """
+
+    def __init__(self, pack: Pack, bms: FETSwitches, rng: Random, start_ms: int = 0) -> None:
+        """Start de-energised at start_ms; rng serves this element alone."""
+        self.pack = pack
+        self.bms = bms
+        self.pcc_w = 0.0
+        self.energy_pcc_j = 0.0
+        self.sense_frozen = False
+        self._sensor = CurrentSensor(rng)
+        self._sense_ma = 0
+        self._now_ms = start_ms
+
+    def advance(self, now_ms: int) -> None:
+        """Simulate up to the absolute time now_ms.
+
+        Raises ValueError when time runs backwards. Advancing to the same time does nothing.
+        """
+        dt_ms = now_ms - self._now_ms
+        if dt_ms <= 0:
+            if dt_ms < 0:
+                raise ValueError(f"plant time ran backwards by {-dt_ms} ms")
+            return
+        while dt_ms > STEP_MS_MAX:
+            self._now_ms += STEP_MS_MAX
+            self._step(STEP_MS_MAX)
+            dt_ms -= STEP_MS_MAX
+        self._now_ms = now_ms
+        self._step(dt_ms)
+
+    def set_outputs(self, enable: bool, duty_permille: int) -> None:
+        """Take the board's pins: enable, and signed duty -1000..1000 (positive = discharge).
+
+        Raises ValueError outside the range.
+        """
+        raise NotImplementedError
+
+    def sense_ma(self) -> int:
+        """Return what the board's ADC reads for the pack current, mA, positive = discharge."""
+        if not self.sense_frozen:
+            self._sense_ma = self._sensor.read_ma(self.pack.current_a)
+        return self._sense_ma
+
+    @property
+    def energy_pcc_mj(self) -> int:
+        """Return energy_pcc_j in whole millijoule."""
+        return round(self.energy_pcc_j * 1000.0)
+
+    def _step(self, dt_ms: int) -> None:
+        """Simulate the dt_ms (1..STEP_MS_MAX) that end at _now_ms."""
+        raise NotImplementedError
+
+
+def checked_duty(duty_permille: int) -> int:
+    """Return duty_permille or raise ValueError outside -1000..1000."""
+    if not -DUTY_PERMILLE_MAX <= duty_permille <= DUTY_PERMILLE_MAX:
+        raise ValueError(f"duty_permille {duty_permille} outside +-{DUTY_PERMILLE_MAX}")
+    return duty_permille
