@@ -1,0 +1,1 @@
+"""Measure tracking error, step response and regulation score from recorded power."""
