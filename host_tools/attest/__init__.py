@@ -1,0 +1,1 @@
+"""Merkle trees, interval commitments and the verification of a run's statements."""

@@ -1,0 +1,262 @@
+"""Signed statements in a folder, and their verification offline against the trust root.
+
+`statements.cborseq` is a CBOR sequence (RFC 8742) of [kind, interval number or null, statement];
+kind and number only say where to look, nothing is believed that a signature does not carry.
+`trust.json` holds the public keys. Verification needs no other file and no network.
+"""
+
+import hashlib
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import cbor2
+
+from element.protocol import schema
+from element.protocol.errors import DecodeError, SignatureError
+from host_tools import codec
+from host_tools.attest import merkle
+from host_tools.attest.commitment import Leaf, totals
+from host_tools.identity.issuer import TrustRoot
+from host_tools.ledger.store import Ledger
+
+STATEMENTS_FILE = "statements.cborseq"
+TRUST_FILE = "trust.json"
+FILE_SIZE_MAX = 1 << 30
+_KIND_NAMES = {kind: typ.removeprefix("cw/") for kind, typ in schema.STATEMENT_TYP.items()}
+
+
+def export(ledger: Ledger, trust: TrustRoot, folder: Path) -> int:
+    """Write every statement of a ledger and the trust root to folder; returns their count."""
+    folder.mkdir(parents=True, exist_ok=True)
+    count = 0
+    with (folder / STATEMENTS_FILE).open("wb") as file:
+        for kind, _, _, number, statement in ledger.statements():
+            file.write(cbor2.dumps([kind, number, statement], canonical=True))
+            count += 1
+    trust.save(folder / TRUST_FILE)
+    return count
+
+
+@dataclass(frozen=True)
+class Failure:
+    """One statement that does not hold: its place in the file, what it claims to be, why not."""
+
+    index: int
+    what: str
+    why: str
+
+
+@dataclass
+class Verification:
+    """The outcome: counts by kind, and every failure."""
+
+    verified: int = 0
+    by_kind: dict[str, int] = field(default_factory=dict)
+    failures: list[Failure] = field(default_factory=list)
+
+    @property
+    def failed(self) -> int:
+        """How many statements do not hold."""
+        return len(self.failures)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it for JSON."""
+        return {
+            "verified": self.verified, "failed": self.failed,
+            "by_kind": dict(sorted(self.by_kind.items())),
+            "failures": [{"index": one.index, "what": one.what, "why": one.why}
+                         for one in self.failures],
+        }
+
+
+def read_entries(path: Path) -> list[tuple[int, int | None, bytes]]:
+    """Return the entries of a statements file.
+
+    Raises DecodeError when the file cannot be read or is not such a sequence.
+    """
+    try:
+        if path.stat().st_size > FILE_SIZE_MAX:
+            raise DecodeError("statements_size", str(path))
+        entries: list[tuple[int, int | None, bytes]] = []
+        with path.open("rb") as file:
+            size = path.stat().st_size
+            while file.tell() < size:
+                entry = cbor2.load(file)
+                if not (isinstance(entry, list) and len(entry) == 3
+                        and isinstance(entry[0], int) and isinstance(entry[2], bytes)
+                        and (entry[1] is None or isinstance(entry[1], int))):
+                    raise DecodeError("entry", len(entries))
+                entries.append((entry[0], entry[1], entry[2]))
+    except (OSError, cbor2.CBORError, ValueError) as error:
+        raise DecodeError("statements_file", f"{path}: {error}") from error
+    return entries
+
+
+class Verifier:
+    """Check entries in order of dependence: credentials, elements' chains, orders, intervals."""
+
+    def __init__(self, trust: TrustRoot) -> None:
+        self._trust = trust
+        self._claims: dict[bytes, dict[str, Any]] = {}
+        self._leaves: dict[int | None, list[Leaf]] = {}
+        self.outcome = Verification()
+
+    def run(self, entries: list[tuple[int, int | None, bytes]]) -> Verification:
+        """Return the verification of all entries."""
+        numbered = list(enumerate(entries))
+        for kind, check in (
+            (schema.CREDENTIAL, self._credential), (schema.ANNOUNCEMENT, self._announcement),
+            (schema.RELEASE_ORDER, self._release),
+        ):
+            for index, (claimed, _, statement) in numbered:
+                if claimed == kind:
+                    self._try(index, kind, partial(check, statement))
+        self._chains(numbered)
+        self._intervals(numbered)
+        known = (schema.CREDENTIAL, schema.ANNOUNCEMENT, schema.RELEASE_ORDER,
+                 schema.EXECUTION_RECORD, schema.SAFETY_EVENT, schema.INTERVAL_COMMITMENT)
+        for index, (claimed, _, _) in numbered:
+            if claimed not in known:
+                self._fail(index, str(claimed), "unknown kind of statement")
+        return self.outcome
+
+    def _try(self, index: int, kind: int, check: Any) -> bool:
+        """Run one check and count its outcome."""
+        name = _KIND_NAMES.get(kind, str(kind))
+        try:
+            check()
+        except (DecodeError, SignatureError) as error:
+            detail = "" if error.value is None else f" ({_shown(error.value)})"
+            self._fail(index, name, f"{error.code}{detail}")
+            return False
+        self.outcome.verified += 1
+        self.outcome.by_kind[name] = self.outcome.by_kind.get(name, 0) + 1
+        return True
+
+    def _fail(self, index: int, what: str, why: str) -> None:
+        self.outcome.failures.append(Failure(index, what, why))
+
+    def _open(self, kind: int, statement: bytes, key: bytes) -> dict[str, Any]:
+        payload = codec.verify1(statement, key, schema.STATEMENT_TYP[kind])
+        return codec.decode_statement(kind, payload)
+
+    def _credential(self, statement: bytes) -> None:
+        claims = self._open(schema.CREDENTIAL, statement, self._trust.issuer)
+        sign_key = schema.raw_key(claims["cnf"]["cose_key"])
+        element_id = codec.key_id(sign_key)
+        if claims["subject"] != element_id.hex():
+            raise SignatureError("subject is not the key's id", claims["subject"])
+        self._claims[element_id] = claims
+
+    def _element(self, statement: bytes) -> tuple[bytes, dict[str, Any]]:
+        """Return (id, claims) of the element that claims to have signed."""
+        kid = codec.peek(statement)[1]
+        claims = self._claims.get(kid)
+        if claims is None:
+            raise SignatureError("no valid credential for element", kid)
+        return kid, claims
+
+    def _signed_by_element(self, kind: int, statement: bytes) -> tuple[bytes, dict[str, Any]]:
+        element_id, claims = self._element(statement)
+        fields = self._open(kind, statement, schema.raw_key(claims["cnf"]["cose_key"]))
+        if fields["element_id"] != element_id:
+            raise SignatureError("signed for another element", fields["element_id"])
+        return element_id, fields
+
+    def _announcement(self, statement: bytes) -> None:
+        self._signed_by_element(schema.ANNOUNCEMENT, statement)
+
+    def _release(self, statement: bytes) -> None:
+        self._open(schema.RELEASE_ORDER, statement, self._trust.life_safety)
+
+    def _chains(self, numbered: list[tuple[int, tuple[int, int | None, bytes]]]) -> None:
+        """Check every element's records and events, and that each continues its chain."""
+        opened: dict[bytes, list[tuple[int, int | None, Leaf]]] = {}
+        for index, (kind, number, statement) in numbered:
+            if kind not in (schema.EXECUTION_RECORD, schema.SAFETY_EVENT):
+                continue
+            holder: list[Leaf] = []
+
+            def check(k: int = kind, s: bytes = statement, h: list[Leaf] = holder) -> None:
+                element_id, fields = self._signed_by_element(k, s)
+                self._valid_then(element_id, fields)
+                h.append(Leaf(element_id, k, fields, s))
+
+            if self._try(index, kind, check):
+                opened.setdefault(holder[0].element_id, []).append((index, number, holder[0]))
+        for chain in opened.values():
+            chain.sort(key=lambda one: one[2].order)
+            counter, previous = 0, bytes(32)
+            for index, number, leaf in chain:
+                if leaf.fields["counter"] != counter + 1:
+                    self._break(index, leaf, f"counter {leaf.fields['counter']} after {counter}")
+                elif leaf.fields["previous_hash"] != previous:
+                    self._break(index, leaf, f"does not continue statement {counter}")
+                counter = leaf.fields["counter"]
+                previous = hashlib.sha256(leaf.statement).digest()
+                self._leaves.setdefault(number, []).append(leaf)
+
+    def _valid_then(self, element_id: bytes, fields: dict[str, Any]) -> None:
+        """Check that the credential was valid when the statement was made."""
+        claims = self._claims[element_id]
+        at_s = fields.get("end_unix_ms", fields.get("at_unix_ms", 0)) // 1000
+        if not claims["not_before_unix_s"] <= at_s <= claims["expires_unix_s"]:
+            raise SignatureError("outside the credential's validity", at_s)
+
+    def _break(self, index: int, leaf: Leaf, why: str) -> None:
+        """Turn a statement whose signature holds into a failure of its chain."""
+        name = _KIND_NAMES[leaf.kind]
+        self.outcome.verified -= 1
+        self.outcome.by_kind[name] -= 1
+        self._fail(index, f"{name} of {leaf.element_id.hex()}", why)
+
+    def _intervals(self, numbered: list[tuple[int, tuple[int, int | None, bytes]]]) -> None:
+        """Check the aggregator's commitments: signature, chain, root, count and totals."""
+        previous = bytes(32)
+        expected = 1
+        for index, (kind, _, statement) in numbered:
+            if kind != schema.INTERVAL_COMMITMENT:
+                continue
+            after, wanted = previous, expected
+
+            def check(s: bytes = statement, p: bytes = after, n: int = wanted) -> None:
+                fields = self._open(schema.INTERVAL_COMMITMENT, s, self._trust.aggregator)
+                self._interval(fields, p, n)
+
+            self._try(index, kind, check)
+            previous = hashlib.sha256(statement).digest()
+            expected += 1
+        committed = set(range(1, expected))
+        for number in sorted(key for key in self._leaves if key is not None):
+            if number not in committed:
+                self._fail(-1, f"interval {number}", "its commitment is missing")
+
+    def _interval(self, fields: dict[str, Any], previous: bytes, number: int) -> None:
+        if fields["number"] != number:
+            raise SignatureError("interval out of order", fields["number"])
+        if fields["previous_hash"] != previous:
+            raise SignatureError("does not continue the interval before", number)
+        leaves = sorted(self._leaves.get(number, []), key=lambda leaf: leaf.order)
+        if fields["leaf_count"] != len(leaves):
+            raise SignatureError("leaf count", f"{fields['leaf_count']}, found {len(leaves)}")
+        if fields["root"] != merkle.root([leaf.statement for leaf in leaves]):
+            raise SignatureError("root does not match the records of interval", number)
+        if (fields["instructed_mwh"], fields["realized_mwh"],
+                fields["flagged_count"]) != totals(leaves):
+            raise SignatureError("totals do not match the records of interval", number)
+
+
+def _shown(value: Any) -> str:
+    return value.hex() if isinstance(value, bytes) else str(value)
+
+
+def verify_folder(folder: Path, trust_file: Path | None = None) -> Verification:
+    """Return the verification of an exported folder.
+
+    trust_file: keys to trust instead of those in the folder. Raises DecodeError when a file is
+    not what it should be.
+    """
+    trust = TrustRoot.load(trust_file or folder / TRUST_FILE)
+    return Verifier(trust).run(read_entries(folder / STATEMENTS_FILE))

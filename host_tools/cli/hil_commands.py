@@ -1,0 +1,183 @@
+"""`cellwall hil`: run the bench, show its reports.
+
+The bench is imported when a command runs: a panel without it still has the other commands.
+"""
+
+import json
+import signal as os_signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from host_tools.cli.result_table import show_results
+
+if TYPE_CHECKING:
+    from hil.bench.session import Options
+
+EXIT_FAILED = 1
+EXIT_STOPPED = 4
+
+app = typer.Typer(help="The hardware-in-the-loop bench.", no_args_is_help=True)
+
+RUN_EXAMPLES = (
+    "[bold]Examples[/]\n\n"
+    "cellwall hil run\n\n"
+    "cellwall hil run --signal agc.csv:2016-04-16 --hours 1 --seed 7\n\n"
+    "cellwall hil run my-building.yaml --clock real --hours 0.05 --json"
+)
+
+
+@app.command("run", epilog=RUN_EXAMPLES)
+def hil_run(
+    scenario: Annotated[
+        str, typer.Argument(help="A scenario's name or YAML file.")] = "default",
+    signal: Annotated[
+        str | None, typer.Option(
+            help="Regulation from a CSV: first column seconds, others percent of full power.",
+            metavar="FILE.csv[:COLUMN]", envvar="CELLWALL_SIGNAL")] = None,
+    seed: Annotated[
+        int | None, typer.Option(
+            min=0, max=2**32 - 1, help="Seed of plant, noise and generated signal; default: "
+            "the scenario's.", envvar="CELLWALL_SEED")] = None,
+    clock: Annotated[
+        str | None, typer.Option(
+            help="virtual (as fast as possible, repeatable) or real (wall time).",
+            metavar="[virtual|real]", envvar="CELLWALL_CLOCK")] = None,
+    hours: Annotated[
+        float | None, typer.Option(
+            min=0.02, max=240, help="Hours of regulation instead of the scenario's.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(
+            help="Folder for the results; default build/hil/SCENARIO-SEED.")] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print results.json on stdout.")] = False,
+) -> None:
+    """Run a scenario with the real element firmware and judge it.
+
+    Exit 0 when every limit is met, 1 when one is missed, 3 when the rig fails, 4 after Ctrl-C
+    (the elements go to zero first).
+    """
+    from hil.bench.session import Session
+
+    options = _options(scenario, signal, seed, clock, hours, out)
+    console = Console(stderr=True, highlight=False)
+    with _progress(console) as update:
+        session = Session(options, update)
+        with _safe_stop(session, console):
+            result, results = session.execute()
+    if as_json:
+        typer.echo(json.dumps(results, indent=1))
+    else:
+        show_results(results, options.out, Console(highlight=False))
+    if result.aborted:
+        raise typer.Exit(EXIT_STOPPED)
+    if not results["passed"]:
+        raise typer.Exit(EXIT_FAILED)
+
+
+def _options(
+    scenario: str, signal: str | None, seed: int | None, clock: str | None, hours: float | None,
+    out: Path | None,
+) -> "Options":
+    """Return the checked options. Raises BadParameter for whatever cannot be run."""
+    from hil.bench.session import Options
+    from hil.scenarios.load import ScenarioError, find_scenario, load_scenario
+    from hil.signals.csv_source import SignalError, load_csv, parse_signal_spec
+
+    try:
+        loaded = load_scenario(find_scenario(scenario))
+    except ScenarioError as error:
+        raise typer.BadParameter(str(error), param_hint="SCENARIO") from error
+    series = None
+    if signal is not None:
+        try:
+            series = load_csv(*parse_signal_spec(signal))
+        except SignalError as error:
+            raise typer.BadParameter(error.diagnostics(), param_hint="--signal") from error
+    clock = clock or loaded.clock
+    if clock not in ("virtual", "real"):
+        raise typer.BadParameter(f"{clock!r} is neither virtual nor real", param_hint="--clock")
+    chosen = loaded.seed if seed is None else seed
+    folder = out or Path("build") / "hil" / f"{loaded.scenario}-{chosen}"
+    if folder.exists() and not folder.is_dir():
+        raise typer.BadParameter(f"{folder} is a file", param_hint="--out")
+    return Options(loaded, chosen, clock, folder, series, hours)
+
+
+@contextmanager
+def _progress(console: Console) -> "Iterator[Any]":
+    """Yield a function (done s, total s, phase) that moves a progress bar on stderr."""
+    if not console.is_terminal:
+        yield _PhaseLines(console)
+        return
+    columns = (TextColumn("{task.description:<12}"), BarColumn(),
+               TextColumn("{task.completed:.0f} of {task.total:.0f} s simulated"),
+               TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("starting", total=1)
+
+        def update(done_s: int, total_s: int, phase: str) -> None:
+            bar.update(task, completed=done_s, total=total_s, description=phase)
+
+        yield update
+
+
+class _PhaseLines:
+    """Progress for a log file: one line a phase."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._phase = ""
+
+    def __call__(self, done_s: int, total_s: int, phase: str) -> None:
+        """Say when a new phase has begun."""
+        if phase != self._phase:
+            self._phase = phase
+            self._console.print(f"{phase}: from {done_s - 1} s of {total_s} s")
+
+
+@contextmanager
+def _safe_stop(session: Any, console: Console) -> Iterator[None]:
+    """Turn Ctrl-C and SIGTERM into a safe stop while a run is on."""
+    def stop(number: int, frame: FrameType | None) -> None:
+        console.print("stopping: elements go to zero first")
+        session.stop()
+
+    kinds = (os_signal.SIGINT, os_signal.SIGTERM)
+    before = {kind: os_signal.signal(kind, stop) for kind in kinds}
+    try:
+        yield
+    finally:
+        for kind, handler in before.items():
+            os_signal.signal(kind, handler)
+
+
+@app.command("report")
+def hil_report(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A run's folder.")],
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print results.json on stdout.")] = False,
+) -> None:
+    """Show a run's results and write its report files again from results.json and trace.csv.
+
+    Example: cellwall hil report build/hil/default-1
+    """
+    from hil.report.write import ResultsError, load_results, write_report
+
+    try:
+        results = load_results(folder)
+        write_report(results, folder)
+    except ResultsError as error:
+        raise typer.BadParameter(str(error), param_hint="DIR") from error
+    if as_json:
+        typer.echo(json.dumps(results, indent=1))
+    else:
+        show_results(results, folder, Console(highlight=False))
+    if not results["passed"]:
+        raise typer.Exit(EXIT_FAILED)

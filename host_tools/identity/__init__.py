@@ -1,0 +1,1 @@
+"""The issuer's side: credentials, trust roots, key agreement at enrolment."""

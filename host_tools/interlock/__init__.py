@@ -1,0 +1,1 @@
+"""Life safety in the panel: alarms in, trips and signed release orders out."""

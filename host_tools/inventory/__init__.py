@@ -1,0 +1,1 @@
+"""Who is in the building: identity, credential, capability, what was last heard."""

@@ -1,0 +1,1 @@
+"""The panel's SQLite ledger of statements, intervals and events."""
