@@ -22,10 +22,11 @@ REASON_NOT_ENROLLED = 14
 REASON_CLOCK = 15
 REASON_SERVICE = 16
 REASON_BMS = 17
+REASON_STORAGE = 18
 REASON_NAMES = (
     "none", "power", "current", "soc low", "soc high", "cell low", "cell high", "too cold",
     "too hot", "ramp", "lease", "stale reading", "tripped", "sequence", "not enrolled",
-    "clock not set", "service class", "bms protection",
+    "clock not set", "service class", "bms protection", "flash",
 )
 
 # What latched the interlock (SafetyEvent.cause, Telemetry.trip_cause). The first one is kept.
@@ -53,9 +54,10 @@ INHIBIT_LEASE = 8
 INHIBIT_LIMIT = 16
 INHIBIT_BMS = 32
 INHIBIT_CLOCK = 64
+INHIBIT_STORAGE = 128
 INHIBIT_NAMES = (
     (1, "not enrolled"), (2, "stale reading"), (4, "implausible reading"), (8, "no live lease"),
-    (16, "at a limit"), (32, "bms protection"), (64, "clock not set"),
+    (16, "at a limit"), (32, "bms protection"), (64, "clock not set"), (128, "flash not written"),
 )
 
 # What the element is doing (Telemetry.state). UNKNOWN is a state and never a target.

@@ -1,0 +1,1 @@
+"""One driver per BMS family: bytes in, `Reading` out."""

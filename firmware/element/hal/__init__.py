@@ -1,0 +1,1 @@
+"""The hardware abstraction: the only room that imports hardware modules; one module a port."""

@@ -1,0 +1,103 @@
+"""The contract between the firmware and a board: what every port in this room provides.
+
+Times are milliseconds of a wrapping counter (`ticks_ms`); compare them with `ticks_diff` only.
+"""
+
+
+class Waiter:
+    """One task's way to sleep until another one, or the time, wakes it."""
+
+    async def wait(self, timeout_ms: int) -> None:
+        """Wait for a kick or the end of timeout_ms. One task at a time may wait."""
+        raise NotImplementedError
+
+    def kick(self) -> None:
+        """Wake the waiting task; nothing happens when none waits."""
+        raise NotImplementedError
+
+
+class UART:
+    """A serial line. Bytes are buffered in both directions; nothing here blocks."""
+
+    def write(self, data: bytes) -> None:
+        """Queue data for transmission. Bytes that do not fit a bounded queue are counted, lost."""
+        raise NotImplementedError
+
+    def read(self) -> bytes:
+        """Return and remove everything received so far; empty when there is nothing."""
+        raise NotImplementedError
+
+    async def wait_rx(self, timeout_ms: int) -> bool:
+        """Wait until bytes are there, the time is over or `kick` is called; True with bytes."""
+        raise NotImplementedError
+
+    def kick(self) -> None:
+        """End a `wait_rx` now: the waiting task has something else to do."""
+        raise NotImplementedError
+
+
+class HAL:
+    """What the agent asks of a board. One object a board, made by the port's `open_board`."""
+
+    bms_uart = None
+    link_uart = None
+
+    def ticks_ms(self) -> int:
+        """Return the wrapping millisecond counter."""
+        raise NotImplementedError
+
+    def ticks_diff(self, later: int, earlier: int) -> int:
+        """Return later - earlier in ms across a wrap of the counter."""
+        raise NotImplementedError
+
+    def ticks_add(self, ticks: int, delta_ms: int) -> int:
+        """Return the counter value delta_ms after ticks, wrapped."""
+        raise NotImplementedError
+
+    async def sleep_ms(self, duration_ms: int) -> None:
+        """Let the other tasks run for duration_ms."""
+        raise NotImplementedError
+
+    async def relax(self) -> None:
+        """Give way between two slices of long work (signing), so that a due control tick runs."""
+        raise NotImplementedError
+
+    def waiter(self) -> Waiter:
+        """Return a new waiter."""
+        raise NotImplementedError
+
+    def enable_set(self, on: bool) -> None:
+        """Drive the power stage's enable line: the second way to zero, independent of the BMS."""
+        raise NotImplementedError
+
+    def duty_set(self, duty_permille: int) -> None:
+        """Set the converter's signed duty, -1000..1000; positive discharges."""
+        raise NotImplementedError
+
+    def sense_ma(self) -> int:
+        """Return the latest reading of the pack-current sensor in mA, positive discharge."""
+        raise NotImplementedError
+
+    def sense_age_ms(self) -> int:
+        """Return how old the reading of `sense_ma` is."""
+        raise NotImplementedError
+
+    def interlock_ok(self) -> bool:
+        """Return the state of the hardware interlock input; False demands the safe state."""
+        raise NotImplementedError
+
+    def watchdog_feed(self) -> None:
+        """Feed the hardware watchdog. The control task alone may call this."""
+        raise NotImplementedError
+
+    def unique_id(self) -> bytes:
+        """Return the chip's identity, 1 to 16 bytes."""
+        raise NotImplementedError
+
+    def entropy(self, size: int) -> bytes:
+        """Return size bytes from the board's generator, fit for key making."""
+        raise NotImplementedError
+
+    def reset(self) -> None:
+        """Restart the board with every output off. Does not return."""
+        raise NotImplementedError

@@ -1,0 +1,141 @@
+"""The port of the virtual bench: time stands still until the bench moves it.
+
+The board's one line to the bench is its standard input, a socket. When no task is due the port
+sends its outputs and the time until which it has nothing to do, and blocks; the bench advances
+the modelled plant and answers with the time, the inputs and the received bytes. A run is
+therefore a pure function of what the bench sends. Never flashed to hardware: it has no pins.
+
+Board to bench, little-endian: u32 wake-up time in ms since boot (0xFFFFFFFF: only on input),
+u8 outputs (bit 0 enable, bit 1 watchdog fed, bit 2 reset wanted), i16 duty in permille,
+u16 size of BMS bytes, u16 size of link bytes, then the bytes.
+Bench to board: u32 time in ms since boot, i32 sensed current in mA, u8 inputs (bit 0 interlock
+input closed), u16 size of BMS bytes, u16 size of link bytes, then the bytes.
+First frame from the bench: 8 bytes unique id, 32 bytes seed, u32 work slice in ms (section
+"Time on the bench" of docs/architecture.md), u32 time in ms.
+"""
+
+import hashlib
+import struct
+import time
+from asyncio import core
+
+from .base import HAL
+from .scheduler import BufferedUART, LoopWaiter, install
+
+_OUT = "<IBhHH"
+_IN = "<IiBHH"
+_OUT_SIZE = 11
+_IN_SIZE = 13
+_FOREVER = 0xFFFFFFFF
+
+
+class LockstepHAL(HAL):
+    """A board inside the bench's virtual time."""
+
+    def __init__(self, channel_fd: int = 0):
+        self._channel_in = open(channel_fd, "rb")
+        self._channel_out = open(channel_fd, "wb")
+        self.bms_uart = BufferedUART()
+        self.link_uart = BufferedUART()
+        first = self._channel_in.read(48)
+        self._unique_id = first[:8]
+        self._seed = first[8:40]
+        self._slice_ms, self._now_ms = struct.unpack("<II", first[40:48])
+        # asyncio's C task queue stamps fresh tasks with the real counter: ours starts well ahead
+        self._base = time.ticks_ms() + 100_000_000
+        self._outputs = 0
+        self._duty = 0
+        self._sense_ma = 0
+        self._inputs = 0
+        self._in = bytearray(_IN_SIZE)
+        self._out = bytearray(_OUT_SIZE)
+        self._drawn = 0
+        install(self._wait, self.ticks_ms)
+        # pins can be read from the first instruction on: take the inputs before anything runs
+        self._exchange(self._now_ms)
+
+    def ticks_ms(self) -> int:
+        return self._base + self._now_ms
+
+    def ticks_diff(self, later: int, earlier: int) -> int:
+        return later - earlier
+
+    def ticks_add(self, ticks: int, delta_ms: int) -> int:
+        return ticks + delta_ms
+
+    def sleep_ms(self, duration_ms: int):
+        return core.sleep_ms(duration_ms)
+
+    def relax(self):
+        # the board model charges what a slice costs on a real board: the clock moves by it
+        return core.sleep_ms(self._slice_ms)
+
+    def waiter(self):
+        return LoopWaiter()
+
+    def enable_set(self, on: bool) -> None:
+        self._outputs = (self._outputs | 1) if on else (self._outputs & ~1)
+
+    def duty_set(self, duty_permille: int) -> None:
+        self._duty = duty_permille
+
+    def sense_ma(self) -> int:
+        return self._sense_ma
+
+    def sense_age_ms(self) -> int:
+        return 0
+
+    def interlock_ok(self) -> bool:
+        return bool(self._inputs & 1)
+
+    def watchdog_feed(self) -> None:
+        self._outputs |= 2
+
+    def unique_id(self) -> bytes:
+        return self._unique_id
+
+    def entropy(self, size: int) -> bytes:
+        out = b""
+        while len(out) < size:
+            self._drawn += 1
+            out += hashlib.sha256(self._seed + struct.pack("<I", self._drawn)).digest()
+        return out[:size]
+
+    def reset(self) -> None:
+        self._outputs = 4
+        self._duty = 0
+        self._exchange(_FOREVER)
+        raise SystemExit(3)
+
+    def _wait(self, dt_ms: int) -> None:
+        self._exchange(_FOREVER if dt_ms < 0 else self._now_ms + dt_ms)
+
+    def _exchange(self, until_ms: int) -> None:
+        """Tell the bench that nothing is due before until_ms and take what it answers."""
+        bms = self.bms_uart
+        link = self.link_uart
+        bms_tx = bms.tx
+        link_tx = link.tx
+        out = self._out
+        struct.pack_into(_OUT, out, 0, until_ms, self._outputs, self._duty,
+                         len(bms_tx), len(link_tx))
+        if bms_tx or link_tx:
+            self._channel_out.write(out + bms_tx + link_tx)
+            bms.tx = bytearray()
+            link.tx = bytearray()
+        else:
+            self._channel_out.write(out)
+        self._outputs &= ~2
+        if self._channel_in.readinto(self._in) != _IN_SIZE:
+            raise SystemExit(0)  # the bench is gone
+        now_ms, self._sense_ma, self._inputs, bms_size, link_size = struct.unpack(_IN, self._in)
+        self._now_ms = now_ms
+        if bms_size:
+            bms.received(self._channel_in.read(bms_size))
+        if link_size:
+            link.received(self._channel_in.read(link_size))
+
+
+def open_board(board) -> HAL:
+    """Return the HAL of a virtual board; its line to the bench is descriptor 0."""
+    return LockstepHAL(0)

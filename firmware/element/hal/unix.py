@@ -1,0 +1,139 @@
+"""The port for MicroPython's unix port in real time: UARTs are descriptors handed in.
+
+The BMS line and the link are descriptors that the board file names, non-blocking (a pty or a
+tty in raw mode; a panel's service unit or the bench opens them). The pins are an emulated header
+behind descriptor 0, the same frames as the lockstep port but without waiting: the board sends
+its outputs when they change or are due, the header sends inputs whenever it has new ones. Inputs
+older than INPUT_AGE_MS_MAX count as an open interlock: the wire to the header is cut.
+"""
+
+import os
+import select
+import struct
+import time
+from asyncio import core
+
+from .base import HAL
+from .scheduler import BufferedUART, LoopWaiter, install
+
+INPUT_AGE_MS_MAX = 500
+_READ_MAX = 256
+_OUT = "<IBhHH"
+_IN = "<IiBHH"
+_IN_SIZE = 13
+
+
+class UnixHAL(HAL):
+    """A board process in real time."""
+
+    def __init__(self, channel_fd: int, bms_fd: int, link_fd: int):
+        self._channel = open(channel_fd, "r+b")
+        first = self._channel.read(48)
+        self._unique_id = first[:8]
+        self.bms_uart = BufferedUART()
+        self.link_uart = BufferedUART()
+        self._lines = (
+            (open(bms_fd, "r+b"), self.bms_uart), (open(link_fd, "r+b"), self.link_uart)
+        )
+        self._poll = select.poll()
+        self._poll.register(self._channel, select.POLLIN)
+        for line, _ in self._lines:
+            self._poll.register(line, select.POLLIN)
+        self._outputs = 0
+        self._duty = 0
+        self._sent = None
+        self._sense_ma = 0
+        self._inputs = 0
+        self._input_at = time.ticks_ms()
+        self._pending = b""
+        install(self._wait)
+        # pins can be read from the first instruction on: wait for the header's first frame
+        self._read_header(select.POLLIN)
+
+    def ticks_ms(self) -> int:
+        return time.ticks_ms()
+
+    def ticks_diff(self, later: int, earlier: int) -> int:
+        return time.ticks_diff(later, earlier)
+
+    def ticks_add(self, ticks: int, delta_ms: int) -> int:
+        return time.ticks_add(ticks, delta_ms)
+
+    def sleep_ms(self, duration_ms: int):
+        return core.sleep_ms(duration_ms)
+
+    def relax(self):
+        # while slices of long work are due the loop never idles: without this look at the lines
+        # the inputs would age until a signature counts as an open interlock
+        self._wait(0)
+        return core.sleep_ms(0)
+
+    def waiter(self):
+        return LoopWaiter()
+
+    def enable_set(self, on: bool) -> None:
+        self._outputs = (self._outputs | 1) if on else (self._outputs & ~1)
+
+    def duty_set(self, duty_permille: int) -> None:
+        self._duty = duty_permille
+
+    def sense_ma(self) -> int:
+        return self._sense_ma
+
+    def sense_age_ms(self) -> int:
+        return time.ticks_diff(time.ticks_ms(), self._input_at)
+
+    def interlock_ok(self) -> bool:
+        return bool(self._inputs & 1) and self.sense_age_ms() <= INPUT_AGE_MS_MAX
+
+    def watchdog_feed(self) -> None:
+        self._outputs |= 2
+
+    def unique_id(self) -> bytes:
+        return self._unique_id
+
+    def entropy(self, size: int) -> bytes:
+        return os.urandom(size)
+
+    def reset(self) -> None:
+        self._outputs = 4
+        self._duty = 0
+        self._flush()
+        raise SystemExit(3)
+
+    def _flush(self) -> None:
+        """Send what the tasks wrote: bytes to the lines, outputs to the header."""
+        for line, uart in self._lines:
+            if uart.tx:
+                sent = line.write(uart.tx)
+                uart.tx = uart.tx[sent:] if sent else uart.tx
+        if self._outputs & 6 or (self._outputs, self._duty) != self._sent:
+            self._channel.write(struct.pack(_OUT, 0, self._outputs, self._duty, 0, 0))
+            self._outputs &= ~2
+            self._sent = (self._outputs, self._duty)
+
+    def _wait(self, dt_ms: int) -> None:
+        """Wait in poll for dt_ms at most (-1: without limit) and take in what came."""
+        self._flush()
+        for stream, event in self._poll.poll(dt_ms):
+            if stream is self._channel:
+                self._read_header(event)
+                continue
+            for line, uart in self._lines:
+                if stream is line:
+                    data = line.read(_READ_MAX)
+                    if data:
+                        uart.received(data)
+
+    def _read_header(self, event: int) -> None:
+        """Take one frame of inputs; a closed header ends the process with its outputs off."""
+        frame = self._channel.read(_IN_SIZE)
+        if not frame or len(frame) != _IN_SIZE:
+            raise SystemExit(0)
+        _, self._sense_ma, self._inputs, _, _ = struct.unpack(_IN, frame)
+        self._input_at = time.ticks_ms()
+
+
+def open_board(board) -> HAL:
+    """Return the HAL of a unix board: the header is descriptor 0, the lines are the board's."""
+    return UnixHAL(0, board.BMS_FD, board.LINK_FD)

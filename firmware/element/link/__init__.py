@@ -1,0 +1,1 @@
+"""Transports and the secure session towards the panel."""

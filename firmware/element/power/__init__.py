@@ -1,0 +1,1 @@
+"""One driver per power stage: a target power in, pins and FET wishes out."""

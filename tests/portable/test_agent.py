@@ -1,0 +1,727 @@
+"""Check the whole element: life from enrolment to records, failures, latch, flash, admission."""
+
+import sys
+
+from element_bench import Board, Element, FetsBoard
+from fakes import FakeHAL, FakeUART, FakeWaiter, ResetError, in_folder, profile_fields
+from jbd_script import Script
+from panel import LIFE_SAFETY, NOW_MS, STRANGER, sign1, verify1
+
+from element import agent as agent_module
+from element.agent import FAILURE_GRACE_MS, Agent, latch_from_bytes
+from element.control import PERIOD_MS
+from element.crypto.worker import JOBS_MAX
+from element.hal.base import HAL, UART, Waiter
+from element.protocol import cbor, codes, schema
+from element.protocol.errors import DecodeError
+
+
+def refused(ack, reason):
+    assert ack["accepted"] is False and ack["reason"] == reason, ack
+
+
+def latch_on_flash():
+    with open("latch.cbor", "rb") as file:
+        return latch_from_bytes(file.read())
+
+
+def order(one, number, cause, keys=LIFE_SAFETY, element_id=None):
+    """Return a release order for an element."""
+    return sign1(keys, schema.RELEASE_ORDER, {
+        "element_id": element_id or one.agent.enrolment.element_id, "order_number": number,
+        "issued_unix_ms": NOW_MS, "cause": cause})
+
+
+def release(one, number, cause, keys=LIFE_SAFETY, element_id=None):
+    one.host.send(schema.RELEASE, {"order": order(one, number, cause, keys, element_id)})
+    one.run(400)
+
+
+def statements(one, kind):
+    """Return the verified fields of every pushed statement of a kind."""
+    out = []
+    for fields in one.all(schema.STATEMENT):
+        try:
+            out.append(verify1(fields["statement"], one.agent.enrolment.sign_public, kind))
+        except AssertionError:
+            continue
+    return out
+
+
+# ---- life ----
+
+
+def test_the_board_in_memory_offers_what_a_port_offers():
+    for contract, fake in ((HAL, FakeHAL()), (UART, FakeUART(None)), (Waiter, FakeWaiter(None))):
+        names = [name for name in dir(contract) if not name.startswith("_")]
+        assert len(names) > 1
+        for name in names:
+            assert hasattr(fake, name), name
+
+
+def test_from_enrolment_to_records():
+    def body():
+        one = Element()
+        one.run(1000)
+        assert one.agent.control.state == codes.STATE_UNENROLLED
+        one.ready().at_power(1_000_000, 24)
+        telemetry = one.last(schema.TELEMETRY)
+        assert abs(telemetry["power_mw"] - 1_000_000) < 20_000
+        assert telemetry["state"] == codes.STATE_ACTIVE and telemetry["fets"] == 3
+        records = statements(one, schema.EXECUTION_RECORD)
+        whole = next(record for record in records if record["counter"] == 2)
+        assert whole["quality"] == 0 and whole["dispatch_id"] == 7
+        assert abs(whole["realized_mw_mean"] - 1_000_000) < 20_000
+        assert abs(whole["energy_mwh"] - 2778) < 60
+        assert not one.loop.failures and one.hal.reset_count == 0
+
+    in_folder("agent_life", body)
+
+
+def test_statements_are_repeated_until_they_are_acknowledged():
+    def body():
+        one = Element().ready()
+        one.run(12_000)
+        first = len(statements(one, schema.EXECUTION_RECORD))
+        one.run(11_000)
+        again = statements(one, schema.EXECUTION_RECORD)
+        assert first >= 1 and [record["counter"] for record in again].count(1) >= 2
+        one.host.send(schema.STATEMENT_ACK, {"counter": again[-1]["counter"]})
+        one.run(100)
+        one.inbox = []
+        one.run(6000)
+        assert 1 not in [record["counter"] for record in statements(one, schema.EXECUTION_RECORD)]
+
+    in_folder("agent_repeat", body)
+
+
+def test_a_lease_that_runs_out_is_on_record():
+    def body():
+        one = Element().ready().at_power(1_000_000, 3)
+        one.run(21_000)
+        flags = [record["quality"] for record in statements(one, schema.EXECUTION_RECORD)]
+        expired = [quality for quality in flags if quality & codes.QUALITY_LEASE_EXPIRED]
+        assert expired and not flags[-1] & codes.QUALITY_LEASE_EXPIRED
+
+    in_folder("agent_lease", body)
+
+
+def test_an_on_off_element_and_its_credentials_minimum_times():
+    def body():
+        one = Element(board=FetsBoard)
+        one.enrol(profile=profile_fields(codes.KIND_BMS_FETS, on_ms_min=9000))
+        one.open()
+        one.run(2500)
+        one.at_power(500_000)
+        assert abs(one.agent.control.realized_mw - 500_000) < 10_000
+        # a setpoint of zero waits for the minimum time of the credential, not of the board
+        for second in range(12):
+            assert one.setpoint(0)["accepted"]
+            one.run(980)
+            assert one.hal.enabled is (second < 5) or second in (5, 6, 7), second
+        assert not one.agent.interlock.tripped and one.hal.reset_count == 0
+        two = one.restart()
+        assert two.agent.control.stage._on_ms_min == 9000
+
+    in_folder("agent_on_off", body)
+
+
+def test_the_watchdog_is_fed_once_a_tick_and_by_control_alone():
+    def body():
+        one = Element()
+        one.run(10_000)
+        assert abs(one.hal.fed_count - 10_000 // PERIOD_MS) <= 1
+        one.ready()
+        # control hangs: everything else lives on, nobody feeds
+        fed = one.hal.fed_count
+
+        async def hang(duration_ms):
+            await one.hal.waiter().wait(1_000_000)
+
+        one.hal.sleep_ms = hang
+        one.run(5000)
+        assert one.hal.fed_count <= fed + 1
+
+    in_folder("agent_watchdog", body)
+
+
+# ---- a task that fails ----
+
+
+def break_task(one, name):
+    """Make the named task raise at its next turn."""
+    def fail(*_):
+        raise ValueError("defect in " + name)
+
+    if name == "control":
+        one.agent.control.step = fail
+    elif name == "bms":
+        one.agent.driver._poll = fail
+    elif name == "link":
+        one.agent.port.receive = fail
+    else:
+        one.agent.worker._run_urgent = fail
+        one.agent.worker._waiter.kick()
+
+
+def quietly(function):
+    """Call function without the tracebacks that supervision prints."""
+    printer = getattr(sys, "print_exception", None)
+    agent_module.sys = Silent()
+    try:
+        return function()
+    finally:
+        agent_module.sys = sys
+        assert getattr(sys, "print_exception", None) is printer
+
+
+class Silent:
+    """Stand for sys in supervision."""
+
+    def __init__(self):
+        self.printed = []
+
+    def print_exception(self, error):
+        """Keep the error."""
+        self.printed.append(error)
+
+
+def test_a_failing_task_makes_safe_latches_and_resets():
+    def body():
+        for name in ("control", "bms", "link", "worker"):
+            one = Element(entropy_from=50)
+            if not one.agent.enrolment.enrolled:
+                one.enrol()
+            one.agent.interlock.cause = codes.TRIP_NONE  # of the life before
+            one.agent.interlock.trip_count = 0
+            one.agent._latched = codes.TRIP_NONE
+            one.open()
+            one.run(2500)
+            one.at_power()
+            break_task(one, name)
+            one.hal.link_uart.kick()
+            began = one.hal.now_ms
+            quietly(lambda one=one: one.run(1200))
+            assert one.hal.reset_count >= 1, name
+            assert not one.hal.enabled and one.hal.duty == 0
+            off_at = one.hal.enable_log[-1][0]
+            assert off_at - began <= 1000 and one.hal.enable_log[-1][1] is False, name
+            assert one.bms_opened(), name
+            assert latch_on_flash()[0] == codes.TRIP_TASK_FAILED, name
+
+    in_folder("agent_fail", body)
+
+
+def test_the_reset_comes_after_the_grace_and_not_before_the_latch_is_written():
+    def body():
+        one = Element().ready().at_power()
+        seen = []
+        reset = one.hal.reset
+
+        def note():
+            seen.append((one.hal.now_ms, latch_on_flash()[0]))
+            reset()
+
+        one.hal.reset = note
+        break_task(one, "control")
+        began = one.hal.now_ms
+        quietly(lambda: one.run(1000))
+        assert seen and seen[0][1] == codes.TRIP_TASK_FAILED
+        assert FAILURE_GRACE_MS <= seen[0][0] - began <= FAILURE_GRACE_MS + 2 * PERIOD_MS
+
+    in_folder("agent_grace", body)
+
+
+def test_the_reset_comes_even_when_the_flash_and_the_memory_fail():
+    def body():
+        for error in (OSError(5, "flash"), MemoryError("full"), ValueError("other")):
+            one = Element(entropy_from=60)
+            one.run(1000)
+
+            def fail(*_, error=error):
+                raise error
+
+            agent_module.write_file = fail
+            try:
+                break_task(one, "bms")
+                quietly(lambda one=one: one.run(3000))
+            finally:
+                agent_module.write_file = WRITE_FILE
+            assert one.hal.reset_count >= 1
+            assert any(isinstance(one, ResetError) for one in one.loop.failures)
+
+    in_folder("agent_reset", body)
+
+
+WRITE_FILE = agent_module.write_file
+
+
+def test_a_task_failure_stays_latched_over_the_restart_until_it_is_released():
+    def body():
+        one = Element().ready().at_power()
+        break_task(one, "link")
+        one.hal.link_uart.kick()
+        quietly(lambda: one.run(600))
+        two = one.restart().open()
+        two.run(3000)
+        assert two.agent.control.state == codes.STATE_TRIPPED and two.hal.enable_log == []
+        refused(two.setpoint(500_000), codes.REASON_TRIPPED)
+        release(two, 1, codes.TRIP_TASK_FAILED)
+        two.run(200)
+        assert not two.agent.interlock.tripped
+        two.at_power()
+
+    in_folder("agent_latched", body)
+
+
+def test_main_leaves_the_stage_off_whatever_ends_it():
+    def body():
+        class Port:
+            @staticmethod
+            def open_board(board):
+                return HALS[-1]
+
+        class Ending:
+            def __init__(self, error):
+                self.error = error
+
+            def run(self, coroutine):
+                HALS[-1].enable_set(True)
+                HALS[-1].duty_set(500)
+                coroutine.close()
+                raise self.error
+
+        sys.modules["element.hal.memory"] = Port
+        for error in (KeyboardInterrupt(), SystemExit(3), MemoryError("x")):
+            HALS.append(FakeHAL())
+            agent_module.asyncio = Ending(error)
+            try:
+                agent_module.main(Board)
+            except BaseException as caught:
+                assert caught is error, caught
+            hal = HALS[-1]
+            assert not hal.enabled and hal.duty == 0 and hal.bms_uart.sent
+
+    in_folder("agent_main", body)
+
+
+HALS = []
+
+
+# ---- the latch ----
+
+
+def test_a_trip_message_is_safe_within_a_tick_and_on_flash_soon():
+    def body():
+        one = Element().ready().at_power()
+        began = one.hal.now_ms
+        one.host.send(schema.TRIP, {"cause": codes.TRIP_FIRE, "zone": 2})
+        one.run(PERIOD_MS + 20)
+        assert one.hal.enable_log[-1] == (one.hal.enable_log[-1][0], False)
+        assert one.hal.enable_log[-1][0] - began <= PERIOD_MS + 10
+        one.run(100)
+        assert latch_on_flash()[:2] == (codes.TRIP_FIRE, 2)
+        one.run(500)
+        events = statements(one, schema.SAFETY_EVENT)
+        assert events[0]["cause"] == codes.TRIP_FIRE and events[0]["released"] is False
+        assert one.last(schema.TELEMETRY)["trip_cause"] == codes.TRIP_FIRE
+
+    in_folder("agent_trip", body)
+
+
+def test_a_trip_of_another_zone_is_not_ours_and_zone_zero_is_everybodys():
+    def body():
+        one = Element().ready().at_power()
+        one.host.send(schema.TRIP, {"cause": codes.TRIP_FIRE, "zone": 3})
+        one.run(300)
+        assert one.hal.enabled
+        one.host.send(schema.TRIP, {"cause": codes.TRIP_FIRE, "zone": 0})
+        one.run(150)
+        assert not one.hal.enabled and one.agent.interlock.tripped
+
+    in_folder("agent_zone", body)
+
+
+def test_the_latch_is_written_though_the_worker_has_all_it_can_take():
+    def body():
+        one = Element().ready().at_power()
+
+        class Long:
+            def step(self):
+                return False
+
+        for _ in range(JOBS_MAX + 4):
+            one.agent.worker.submit(Long(), lambda job: None)
+        one.host.send(schema.TRIP, {"cause": codes.TRIP_FIRE, "zone": 2})
+        # the long job gives way in the same moment of our time: let it pass in small steps
+        relax = one.hal.sleep_ms
+        one.hal.relax = lambda: relax(10)
+        one.run(400)
+        assert latch_on_flash()[0] == codes.TRIP_FIRE
+        two = one.restart()
+        two.run(1000)
+        assert two.agent.interlock.cause == codes.TRIP_FIRE
+
+    in_folder("agent_busy", body)
+
+
+def test_release_orders_that_do_not_fit_are_refused():
+    def body():
+        one = Element().ready()
+        one.host.send(schema.TRIP, {"cause": codes.TRIP_FIRE, "zone": 2})
+        one.run(300)
+        release(one, 1, codes.TRIP_FIRE, STRANGER)
+        release(one, 2, codes.TRIP_FIRE, LIFE_SAFETY, b"another1")
+        release(one, 3, codes.TRIP_OPERATOR)
+        one.host.send(schema.RELEASE, {"order": b"\x00"})
+        good = order(one, 4, codes.TRIP_FIRE)
+        one.host.send(schema.RELEASE, {"order": good[:-1] + bytes((good[-1] ^ 1,))})
+        one.run(400)
+        assert one.agent.interlock.cause == codes.TRIP_FIRE
+        assert one.agent.refused_count == 5
+        one.host.send(schema.RELEASE, {"order": good})
+        one.run(600)
+        assert not one.agent.interlock.tripped and latch_on_flash()[0] == codes.TRIP_NONE
+        assert latch_on_flash()[3] == 4
+        released = statements(one, schema.SAFETY_EVENT)[-1]
+        assert released["released"] is True and released["cause"] == codes.TRIP_FIRE
+
+    in_folder("agent_release", body)
+
+
+def test_an_order_is_spent_over_a_restart():
+    def body():
+        one = Element().ready()
+        one.host.send(schema.TRIP, {"cause": codes.TRIP_FIRE, "zone": 2})
+        one.run(300)
+        release(one, 5, codes.TRIP_FIRE)
+        assert not one.agent.interlock.tripped
+        two = one.restart().open()
+        two.host.send(schema.TRIP, {"cause": codes.TRIP_FIRE, "zone": 2})
+        two.run(3000)
+        release(two, 5, codes.TRIP_FIRE)
+        assert two.agent.interlock.tripped
+        # looked at and refused: spent as well, and remembered
+        release(two, 6, codes.TRIP_OPERATOR)
+        three = two.restart().open()
+        three.run(3000)
+        release(three, 6, codes.TRIP_FIRE)
+        assert three.agent.interlock.tripped
+        release(three, 7, codes.TRIP_FIRE)
+        assert not three.agent.interlock.tripped
+
+    in_folder("agent_spent", body)
+
+
+def test_power_after_a_release_has_to_be_asked_for_anew():
+    def body():
+        one = Element().ready().at_power()
+        assert one.setpoint(1_000_000, 5000)["accepted"]
+        one.host.send(schema.TRIP, {"cause": codes.TRIP_FIRE, "zone": 2})
+        one.run(200)
+        release(one, 1, codes.TRIP_FIRE)
+        assert not one.agent.interlock.tripped
+        one.run(1000)
+        assert not one.hal.enabled
+        one.at_power()
+
+    in_folder("agent_anew", body)
+
+
+def test_the_interlock_input_cannot_be_released_while_it_is_open():
+    def body():
+        one = Element().ready().at_power()
+        one.hal.input_ok = False
+        one.run(300)
+        assert not one.hal.enabled
+        release(one, 1, codes.TRIP_INPUT)
+        assert one.agent.interlock.cause == codes.TRIP_INPUT
+        one.hal.input_ok = True
+        release(one, 2, codes.TRIP_INPUT)
+        assert not one.agent.interlock.tripped
+
+    in_folder("agent_input", body)
+
+
+def test_a_damaged_latch_file_is_a_trip():
+    def body():
+        Element().ready()
+        for data in (b"", b"\x84", cbor.encode(0), cbor.encode([0, 0, 0]),
+                     cbor.encode([0, 0, 0, b""]), cbor.encode([None, 0, 0, 0]),
+                     cbor.encode([300, 0, 0, 0]), cbor.encode([0, 0, 0, -1]),
+                     cbor.encode([False, 0, 0, 0])):
+            try:
+                latch_from_bytes(data)
+            except DecodeError:
+                with open("latch.cbor", "wb") as file:
+                    file.write(data)
+                one = Element(entropy_from=70)
+                one.run(1500)
+                assert one.agent.interlock.cause == codes.TRIP_SELF_TEST
+                assert one.agent.control.state == codes.STATE_TRIPPED
+                continue
+            raise AssertionError(data)
+
+    in_folder("agent_damaged", body)
+
+
+# ---- flash that fails ----
+
+
+def test_a_latch_that_cannot_be_written_holds_power_off_until_it_can():
+    def body():
+        one = Element().ready().at_power()
+
+        def fail(path, data):
+            raise OSError(5, "flash")
+
+        agent_module.write_file = fail
+        try:
+            one.host.send(schema.TRIP, {"cause": codes.TRIP_FIRE, "zone": 2})
+            one.run(1000)
+            assert one.agent.interlock.tripped and one.hal.reset_count == 0
+            assert one.agent.control.inhibits & codes.INHIBIT_STORAGE
+            release(one, 1, codes.TRIP_FIRE)
+            assert one.agent.interlock.tripped, "released without a flash to remember it"
+        finally:
+            agent_module.write_file = WRITE_FILE
+        one.run(6000)
+        assert latch_on_flash()[0] == codes.TRIP_FIRE
+        assert not one.agent.control.inhibits & codes.INHIBIT_STORAGE
+        release(one, 2, codes.TRIP_FIRE)
+        one.at_power()
+
+    in_folder("agent_unsaved", body)
+
+
+def test_a_flash_that_fails_at_boot_lets_nothing_conduct():
+    def body():
+        one = Element().ready()
+
+        def fail(path, data):
+            raise OSError(5, "flash")
+
+        agent_module.write_file = fail
+        try:
+            two = one.restart().open()
+            two.run(4000)
+            refused(two.setpoint(500_000), codes.REASON_STORAGE)
+            two.run(1000)
+            assert two.hal.enable_log == [] and two.hal.reset_count == 0
+        finally:
+            agent_module.write_file = WRITE_FILE
+
+    in_folder("agent_boot_flash", body)
+
+
+def test_a_record_that_the_flash_does_not_take_stops_power_and_not_control():
+    def body():
+        one = Element().ready().at_power()
+        log = one.agent.signer._log
+        append = log.append
+
+        def fail(entry):
+            raise OSError(28, "full")
+
+        log.append = fail
+        for _ in range(12):
+            one.setpoint(1_000_000)
+            one.run(980)
+        assert one.hal.reset_count == 0 and not one.agent.interlock.tripped
+        assert not one.hal.enabled and one.agent.control.inhibits & codes.INHIBIT_STORAGE
+        refused(one.setpoint(1_000_000), codes.REASON_STORAGE)
+        # the host gets the record all the same, and the chain has no gap
+        log.append = append
+        one.run(11_000)
+        assert not one.agent.control.inhibits & codes.INHIBIT_STORAGE
+        counters = sorted({record["counter"]
+                               for record in statements(one, schema.EXECUTION_RECORD)})
+        assert counters == list(range(1, len(counters) + 1))
+        one.at_power()
+
+    in_folder("agent_record", body)
+
+
+# ---- admission ----
+
+
+def test_reasons_of_refusal():
+    def body():
+        one = Element()
+        one.enrol()
+        one.open(sync=False)
+        one.run(2500)
+        refused(one.setpoint(1000), codes.REASON_CLOCK)
+        one.sync()
+        one.run(200)
+        assert one.setpoint(1000)["accepted"]
+        refused(one.setpoint(1000, sequence=1), codes.REASON_SEQUENCE)
+        refused(one.setpoint(1000, service=4), codes.REASON_SERVICE)
+        refused(one.setpoint(2_500_001), codes.REASON_POWER)
+        refused(one.setpoint(1000, lease_ms=5001), codes.REASON_LEASE)
+        one.bms.basic = {"errors": 1}
+        one.run(800)
+        refused(one.setpoint(1000), codes.REASON_BMS)
+        one.bms.basic = {}
+        one.run(800)
+        one.bms.silent = True
+        one.run(3000)
+        refused(one.setpoint(1000), codes.REASON_STALE)
+        assert one.setpoint(0)["accepted"]
+        assert one.agent.refused_count >= 7 and not one.loop.failures
+
+    in_folder("agent_reasons", body)
+
+
+def test_a_setpoint_reaches_no_further_ahead_than_a_lease():
+    def body():
+        one = Element().ready()
+        refused(one.setpoint(1000, 1000, start_ms=5001), codes.REASON_LEASE)
+        refused(one.setpoint(1000, 1000, start_ms=-1001), codes.REASON_LEASE)  # over already
+        refused(one.setpoint(1000, 5000, start_ms=4000), codes.REASON_LEASE)
+        assert one.setpoint(1000, 1000, start_ms=3000)["accepted"]
+        assert one.setpoint(1000, 1000, start_ms=-500)["accepted"]
+        # the panel's clock may run a little ahead of ours
+        assert one.setpoint(1000, 5000, start_ms=100)["accepted"]
+
+    in_folder("agent_ahead", body)
+
+
+def test_a_start_in_the_future_and_a_lost_link():
+    def body():
+        one = Element().ready()
+        began = one.hal.now_ms
+        assert one.setpoint(1_000_000, 2000, start_ms=2500)["accepted"]
+        one.run(3500)  # not a word from the host any more
+        assert one.hal.enabled
+        one.run(5000)
+        assert not one.hal.enabled
+        # safe a lease after the last word, whatever start that word named
+        assert one.hal.enable_log[-1][0] - began <= 5000 + 500 + 200 + 2 * PERIOD_MS
+
+    in_folder("agent_future", body)
+
+
+def test_zero_is_taken_whatever_else_it_says():
+    def body():
+        for lease_ms, start_ms in ((0, 0), (65_535, 0), (1000, -60_000), (1000, 60_000), (10, 0)):
+            one = Element(entropy_from=80)
+            if not one.agent.enrolment.enrolled:
+                one.enrol()
+            one.open()
+            one.run(2500)
+            one.at_power()
+            assert one.setpoint(1_000_000, 5000)["accepted"]
+            assert one.setpoint(0, lease_ms, start_ms)["accepted"]
+            one.run(500)
+            assert abs(one.hal.ma) < 1000, (lease_ms, start_ms)
+
+    in_folder("agent_zero", body)
+
+
+def test_a_restarted_host_counts_from_one():
+    def body():
+        one = Element().ready()
+        one.sequence = 1000
+        assert one.setpoint(1000)["accepted"]
+        refused(one.setpoint(1000, sequence=1), codes.REASON_SEQUENCE)
+        one.open()
+        assert one.setpoint(1000, sequence=1)["accepted"]
+        refused(one.setpoint(1000, sequence=1), codes.REASON_SEQUENCE)
+        # a stranger's WHO alone resets nothing
+        one.host.who(b"s" * 16)
+        one.run(300)
+        refused(one.setpoint(1000, sequence=1), codes.REASON_SEQUENCE)
+
+    in_folder("agent_sequence", body)
+
+
+def test_an_expired_credential_admits_nothing_but_zero():
+    def body():
+        one = Element()
+        one.enrol(expires_unix_s=NOW_MS // 1000 + 60)
+        one.open()
+        one.run(2500)
+        assert one.setpoint(1000)["accepted"]
+        one.run(60_000)
+        refused(one.setpoint(1000), codes.REASON_NOT_ENROLLED)
+        assert one.setpoint(0)["accepted"]
+
+    in_folder("agent_expired", body)
+
+
+def test_an_absurd_time_sync_is_refused():
+    def body():
+        one = Element()
+        one.enrol()
+        one.open(sync=False)
+        for unix_ms in (0, 1, 4_102_444_800_000):
+            one.sync(unix_ms)
+            assert not one.agent.clock.is_set
+        one.sync()
+        one.run(3000)
+        one.sync(0)
+        one.run(3000)
+        assert one.agent.clock.is_set and not one.loop.failures and one.hal.reset_count == 0
+
+    in_folder("agent_sync", body)
+
+
+def test_a_broken_sensor_trips_and_does_not_stop_the_tasks():
+    def body():
+        one = Element().ready().at_power()
+        one._plant = lambda now: setattr(one.hal, "ma", -2_147_483_648)
+        one.run(12_000)
+        assert one.agent.interlock.cause == codes.TRIP_OVER_CURRENT
+        assert not one.loop.failures and one.hal.reset_count == 0
+        assert one.last(schema.TELEMETRY)["trip_cause"] == codes.TRIP_OVER_CURRENT
+        assert statements(one, schema.SAFETY_EVENT)
+
+    in_folder("agent_sensor", body)
+
+
+def test_a_host_that_asks_too_much_does_not_crowd_out_a_safety_event():
+    def body():
+        one = Element().ready()
+        relax = one.hal.sleep_ms
+        one.hal.relax = lambda: relax(5)  # signing takes time
+        for _ in range(40):
+            one.host.send(schema.INTERROGATE, {"challenge": b"c" * 16})
+        one.host.send(schema.TRIP, {"cause": codes.TRIP_FIRE, "zone": 2})
+        one.run(20_000)
+        assert statements(one, schema.SAFETY_EVENT) and one.agent.worker.refused_count > 20
+
+    in_folder("agent_crowd", body)
+
+
+def test_a_silent_bms_and_its_return():
+    def body():
+        one = Element().ready().at_power()
+        one.bms.silent = True
+        began = one.hal.now_ms
+        for _ in range(6):
+            one.setpoint(1_000_000)
+            one.run(980)
+        assert not one.hal.enabled and not one.agent.interlock.tripped
+        assert one.hal.enable_log[-1][0] - began <= 2000 + PERIOD_MS
+        one.bms.silent = False
+        one.run(4000)
+        assert not one.hal.enabled and one.bms.mask == 3
+        one.at_power()
+
+    in_folder("agent_silent", body)
+
+
+def test_nothing_conducts_on_an_element_that_is_not_enrolled():
+    def body():
+        hal = FakeHAL()
+        Script(hal)
+        one = Agent(Board, hal)
+        one.log = lambda text: None
+        one.boot()
+        for _ in range(50):
+            hal.now_ms += PERIOD_MS
+            one.tick(hal.ticks_ms(), PERIOD_MS)
+        assert hal.enable_log == [] and one.driver.fets_wanted == 0
+
+    in_folder("agent_nobody", body)
