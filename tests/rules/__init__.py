@@ -1,0 +1,1 @@
+"""Rules of STYLE.md and DESIGN.md that a machine can check."""
