@@ -1,0 +1,143 @@
+"""One run from its options to its folder of results."""
+
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from element.protocol.errors import BusError
+from hil.bench.realtime import RealClock
+from hil.bench.run import START_UNIX_MS, Clock, Run, RunResult
+from hil.bench.site import Paths, Site, build_site
+from hil.bench.virtual import VirtualClock
+from hil.metrics.judge import judge
+from hil.report.write import write_report
+from hil.scenarios.model import ScenarioModel
+from hil.signals.signal import Signal
+from host_tools.aggregator import Aggregator
+from host_tools.attest.archive import export, verify_folder
+from host_tools.ledger.store import Ledger
+
+STATEMENTS_FOLDER = "statements"
+# One scoring window and its lag room: five minutes each.
+SCORE_S_MIN = 600
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a user may choose for a run."""
+
+    scenario: ScenarioModel
+    seed: int
+    clock: str
+    out: Path
+    signal: Signal | None = None
+    hours: float | None = None
+
+
+def find_micropython() -> Path:
+    """Return the unix port: CELLWALL_MICROPYTHON, the checkout's build folder, or PATH.
+
+    Raises BusError saying what to do when there is none.
+    """
+    named = os.environ.get("CELLWALL_MICROPYTHON")
+    checkout = Paths.of_checkout(Path()).firmware.parent / "build" / "bin" / "micropython"
+    for candidate in (named, str(checkout), shutil.which("micropython")):
+        if candidate and Path(candidate).exists():
+            return Path(candidate).resolve() if candidate != str(checkout) else Path(candidate)
+    raise BusError("no MicroPython found", "run `make setup`, or set CELLWALL_MICROPYTHON")
+
+
+def commit_of(folder: Path) -> str:
+    """Return the commit of the checkout that runs, '-dirty' when files differ, or 'unknown'."""
+    def git(*words: str) -> str:
+        return subprocess.run(
+            ["git", "-C", str(folder), *words], capture_output=True, text=True, check=True,
+            timeout=20).stdout.strip()
+
+    try:
+        commit = git("rev-parse", "HEAD")
+        return commit + ("-dirty" if git("status", "--porcelain") else "")
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
+
+
+def with_hours(scenario: ScenarioModel, hours: float) -> ScenarioModel:
+    """Return the scenario with its regulation phases lasting hours.
+
+    Events that would then lie after the end of their phase are left out, and so are limits on a
+    PJM-style score when the regulation is too short to have one.
+    """
+    duration_s = max(60, round(hours * 3600))
+    phases = [
+        phase.model_copy(update={"duration_s": duration_s})
+        if phase.signal == "regulation" else phase for phase in scenario.phases]
+    ends = {phase.name: phase.duration_s for phase in phases}
+    events = [event for event in scenario.events if event.at_s < ends[event.phase]]
+    limits = [limit for limit in scenario.limits
+              if duration_s >= SCORE_S_MIN or ".pjm." not in limit.value]
+    return scenario.model_copy(update={"phases": phases, "events": events, "limits": limits})
+
+
+def make_clock(name: str) -> Callable[[Site, Aggregator], Clock]:
+    """Return what makes the clock called 'virtual' or 'real', ports connected."""
+    def make(site: Site, aggregator: Aggregator) -> Clock:
+        if name == "real":
+            real = RealClock(site.rigs, aggregator, START_UNIX_MS)
+            for rig in site.rigs:
+                aggregator.add_port(rig.name, real.sender(rig))
+            return real
+        virtual = VirtualClock(site.rigs, aggregator, START_UNIX_MS)
+        for rig in site.rigs:
+            aggregator.add_port(rig.name, virtual.sender(rig))
+        return virtual
+
+    return make
+
+
+class Session:
+    """Build, run, verify, judge and report. `stop` may be called from a signal handler."""
+
+    def __init__(self, options: Options, progress: Callable[[int, int, str], None]) -> None:
+        """Raises BusError when MicroPython is missing."""
+        scenario = options.scenario
+        if options.hours is not None:
+            scenario = with_hours(scenario, options.hours)
+        self._options = options
+        out = options.out
+        out.mkdir(parents=True, exist_ok=True)
+        for old in ("ledger.db", "boards", STATEMENTS_FOLDER):
+            path = out / old
+            if path.is_dir():
+                shutil.rmtree(path)
+            elif path.exists():
+                path.unlink()
+        self._paths = Paths.of_checkout(find_micropython())
+        port = "unix" if options.clock == "real" else "lockstep"
+        site = build_site(scenario, options.seed, port, self._paths, out / "boards")
+        self._run = Run(
+            scenario, options.seed, site, out / "ledger.db", options.signal,
+            make_clock(options.clock), options.clock, progress, self._export)
+
+    def stop(self) -> None:
+        """Ask for a safe stop."""
+        self._run.stop()
+
+    def _export(self, ledger: Ledger) -> None:
+        export(ledger, self._run.result.trust, self._options.out / STATEMENTS_FOLDER)
+
+    def execute(self) -> tuple[RunResult, dict[str, Any]]:
+        """Run, and leave every file in the output folder; returns the run and its results."""
+        began_s = time.monotonic()
+        result = self._run.execute()
+        wall_s = time.monotonic() - began_s
+        out = self._options.out
+        verification = verify_folder(out / STATEMENTS_FOLDER)
+        results = judge(result, verification.as_dict(), commit_of(self._paths.firmware), wall_s)
+        result.recording.write_csv(out / "trace.csv")
+        write_report(results, out)
+        return result, results

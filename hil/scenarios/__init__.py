@@ -1,0 +1,1 @@
+"""Scenarios as YAML, and what checks them when they are loaded."""
