@@ -1,0 +1,1 @@
+"""Write what a run leaves for people and for other programs: results.json, JUnit, HTML."""
