@@ -119,7 +119,8 @@ class Aggregator:
             before = view.available(self._now_ms)
             view.telemetry = fields
             view.telemetry_at_ms = self._now_ms
-            view.late_ms_max = max(view.late_ms_max, fields["late_ms_max"])
+            late_ms = fields["late_ms_max"]
+            view.late_ms_counts[late_ms] = view.late_ms_counts.get(late_ms, 0) + 1
             if view.available(self._now_ms) != before:
                 self._redispatch = True
         elif kind == schema.ACK:

@@ -24,7 +24,7 @@ def show_results(results: dict[str, Any], folder: Path, console: Console) -> Non
         f"statements: {statements['verified']} verified, {statements['failed']} failed;  "
         f"realized {energy['realized_mwh'] / 1e6:.3f} kWh, metered "
         f"{energy['metered_mwh'] / 1e6:.3f} kWh")
-    kind = "simulated" if results["simulation"] else "in real time"
+    kind = "simulated" if results["clock"] == "virtual" else "in real time, modelled plant,"
     console.print(f"{results['simulated_s']} s {kind} in {results['wall_s']:.1f} s, seed "
                   f"{results['seed']}, signal {results['signal']}")
     console.print(f"report: {folder / 'report.html'}", soft_wrap=True)
@@ -40,7 +40,8 @@ def show_results(results: dict[str, Any], folder: Path, console: Console) -> Non
 def _show_segments(results: dict[str, Any], console: Console) -> None:
     table = Table(title="Tracking at the meter", title_justify="left")
     for name in ("segment", "e1 %", "e2 %", "RMSE %", "composite", "delay", "precision"):
-        table.add_column(name, justify="left" if name == "segment" else "right")
+        table.add_column(name, justify="left" if name == "segment" else "right",
+                         overflow="fold")
     for one in results["segments"]:
         score = one["pjm"] or {}
         table.add_row(

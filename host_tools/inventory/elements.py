@@ -25,7 +25,7 @@ class ElementView:
     refusals: dict[int, int] = field(default_factory=dict)
     last_counter: int = 0
     last_hash: bytes = bytes(32)
-    late_ms_max: int = 0
+    late_ms_counts: dict[int, int] = field(default_factory=dict)
 
     @property
     def element_id(self) -> bytes:

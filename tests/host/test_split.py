@@ -27,11 +27,10 @@ ELEMENTS = st.builds(
 
 @given(st.integers(-10**9, 10**9), st.lists(st.integers(0, 10**7), min_size=1, max_size=30))
 def test_split_evenly_is_exact_and_fair(total: int, weights: list[int]) -> None:
-    if not any(weights):
-        if total:
-            with pytest.raises(ValueError):
-                split_evenly(total, weights)
-            return
+    if not any(weights) and total:
+        with pytest.raises(ValueError):
+            split_evenly(total, weights)
+        return
     parts = split_evenly(total, weights)
     assert sum(parts) == total
     for part, weight in zip(parts, weights, strict=True):

@@ -1,0 +1,148 @@
+"""An element's end of a line for host tests: keys, statements and sessions, no firmware."""
+
+import hashlib
+import random
+from typing import Any
+
+from element.protocol import schema
+from element.protocol.framing import FrameDecoder, encode_frame
+from element.protocol.session import Session, derive_keys
+from hil.benchmarks.host import lowest_profile
+from host_tools import codec
+from host_tools.aggregator import Aggregator
+from host_tools.identity.issuer import Authorities
+from host_tools.identity.keys import hkdf_sha256, hmac_sha256, make_key_pair
+from host_tools.ledger.store import Ledger
+
+START_MS = 1_767_225_600_000
+
+
+class Peer:
+    """Answers as an element would; everything it receives is kept in `heard`."""
+
+    def __init__(self, seed: int = 1) -> None:
+        rng = random.Random(seed)
+        self.sign, self.agree = make_key_pair(rng.randbytes), make_key_pair(rng.randbytes)
+        self.id = self.sign.key_id
+        self.heard: list[tuple[int, dict[str, Any]]] = []
+        self.out = b""
+        self.session: Session | None = None
+        self.credential = b""
+        self.secret = b""
+        self.counter = 0
+        self.previous = bytes(32)
+        self._frames = FrameDecoder(4096)
+        self._rng = rng
+
+    def take(self, data: bytes) -> None:
+        """Receive bytes from the host and answer what an element answers by itself."""
+        for payload in self._frames.feed(data):
+            if payload[0] == 0xD1:
+                assert self.session is not None
+                self.heard.append(codec.decode_message(self.session.unprotect(payload)))
+                continue
+            kind, fields = codec.decode_message(payload)
+            self.heard.append((kind, fields))
+            if kind == schema.WHO:
+                self.here(fields["host_nonce"])
+            elif kind == schema.ENROL_OFFER:
+                self.plain(schema.ENROL_REPLY, {"request": self.request(fields["challenge"])})
+            elif kind == schema.ENROL_GRANT:
+                self.credential = fields["credential"]
+                shared = self.agree.agree(fields["aggregator_agree_key"])
+                self.secret = hkdf_sha256(shared, self.id, b"cellwall enrolment 1", 32)
+                self.plain(schema.ENROL_RESULT, {"accepted": True, "code": ""})
+
+    def here(self, host_nonce: bytes) -> None:
+        """Answer WHO; enrolled, also open our end of the session."""
+        nonce = self._rng.randbytes(16)
+        if self.secret:
+            inward, outward = derive_keys(hkdf_sha256, self.secret, host_nonce, nonce, self.id)
+            self.session = Session(hmac_sha256, outward, inward, self.id)
+        self.plain(schema.HERE, {"element_id": self.id, "host_nonce": host_nonce,
+                                 "element_nonce": nonce, "enrolled": bool(self.secret)})
+
+    def request(self, challenge: bytes, **changes: Any) -> bytes:
+        """Return a signed EnrolRequest."""
+        fields = {
+            "element_id": self.id, "challenge": challenge,
+            "sign_key": schema.cose_key(self.sign.public),
+            "agree_key": schema.cose_key(self.agree.public), "hardware_id": b"hw",
+            "board": "test", "firmware": "test"} | changes
+        return self.statement(schema.ENROL_REQUEST, fields)
+
+    def statement(self, kind: int, fields: dict[str, Any]) -> bytes:
+        """Return a statement signed with our key."""
+        return codec.sign1(self.sign.private, schema.STATEMENT_TYP[kind], self.id,
+                           codec.encode_statement(kind, fields))
+
+    def record(self, **changes: Any) -> bytes:
+        """Return the next record of our chain."""
+        self.counter += 1
+        fields = {
+            "element_id": self.id, "counter": self.counter, "previous_hash": self.previous,
+            "dispatch_id": 1, "start_unix_ms": START_MS, "end_unix_ms": START_MS + 60000,
+            "instructed_mw_mean": 0, "realized_mw_mean": 0, "realized_mw_min": 0,
+            "realized_mw_max": 0, "energy_mwh": 0, "soc_bp_start": 5000, "soc_bp_end": 5000,
+            "quality": 0} | changes
+        statement = self.statement(schema.EXECUTION_RECORD, fields)
+        self.previous = hashlib.sha256(statement).digest()
+        return statement
+
+    def plain(self, kind: int, fields: dict[str, Any]) -> None:
+        """Send a link message."""
+        self.out += encode_frame(codec.encode_message(kind, fields))
+
+    def send(self, kind: int, fields: dict[str, Any]) -> bytes:
+        """Send a session message; returns its frame for replays."""
+        assert self.session is not None
+        frame = encode_frame(self.session.protect(codec.encode_message(kind, fields)))
+        self.out += frame
+        return frame
+
+    def telemetry(self, **changes: Any) -> None:
+        """Send telemetry of an idle element that could do 1 kW either way."""
+        fields = {
+            "at_unix_ms": START_MS, "state": 2, "inhibits": 0, "trip_cause": 0, "power_mw": 0,
+            "instructed_mw": 0, "power_mw_discharge_ready": 1_000_000,
+            "power_mw_charge_ready": 1_000_000, "pack_mv": 51200, "current_ma": 0,
+            "current_age_ms": 0, "soc_bp": 5000, "cell_mv_min": 3200, "cell_mv_max": 3210,
+            "temperature_mdegc_max": 25000, "bms_age_ms": 100, "cells_age_ms": 100, "fets": 0,
+            "refused_count": 0, "dropped_count": 0, "late_ms_max": 0} | changes
+        self.send(schema.TELEMETRY, fields)
+
+    def kinds(self) -> list[int]:
+        """Return the kinds of everything heard so far."""
+        return [kind for kind, _ in self.heard]
+
+
+class Site:
+    """An aggregator and one peer on a perfect line."""
+
+    def __init__(self) -> None:
+        self.peer = Peer()
+        rng = random.Random(7)
+        self.authorities = Authorities.make(rng.randbytes)
+        self.aggregator = Aggregator(
+            self.authorities, Ledger(), rng.randbytes, lambda name, _: (lowest_profile(), 3, ""))
+        self.port = self.aggregator.add_port("one", self.peer.take)
+        self.now_ms = START_MS
+
+    def pump(self) -> None:
+        """Deliver what the peer sent until nothing more comes."""
+        while self.peer.out:
+            data, self.peer.out = self.peer.out, b""
+            self.aggregator.receive("one", data, self.now_ms)
+
+    def step(self, delta_ms: int = 1000) -> None:
+        """Let time pass and both ends talk."""
+        self.now_ms += delta_ms
+        self.aggregator.step(self.now_ms)
+        self.pump()
+
+    def connect(self) -> "Site":
+        """Enrol the peer and open a session."""
+        for _ in range(3):
+            self.step()
+        assert self.port.has_session
+        return self
