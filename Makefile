@@ -10,6 +10,7 @@ CLOCK ?=
 HOURS ?=
 OUT ?=
 ONLY ?=
+AGC ?=
 
 .PHONY: help hil test check portable bench lint types clean setup
 
@@ -47,8 +48,8 @@ types: setup ## mypy
 check: lint types ## lint, types and the rules tests
 	@$(PY) -m pytest tests/rules
 
-bench: setup ## every benchmark, or those matching ONLY=pattern
-	@$(PY) tools/bench.py $(if $(ONLY),--only '$(ONLY)')
+bench: setup ## every benchmark, or those matching ONLY=pattern; AGC=file.csv for real days
+	@$(PY) tools/bench.py $(if $(ONLY),--only '$(ONLY)') $(if $(AGC),--agc '$(AGC)')
 
 clean: ## remove everything that was built
 	rm -rf $(BUILD)

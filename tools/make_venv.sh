@@ -6,6 +6,7 @@
 #
 # Usage: tools/make_venv.sh VENV_DIR BUILD_DIR
 set -eu
+mkdir -p "$2"
 VENV=$1
 BUILD=$2
 PYTHON=${PYTHON:-python3}
@@ -35,4 +36,9 @@ if ! "$PYTHON" -m venv "$VENV" >/dev/null 2>&1; then
     "$VENV/bin/python" "$wheel/pip" -q install pip
 fi
 say "installing the project and its tools into $VENV"
-"$VENV/bin/python" -m pip -q --disable-pip-version-check install -e '.[dev]'
+if ! "$VENV/bin/python" -m pip --disable-pip-version-check install -e '.[dev]' \
+    >"$BUILD/pip.log" 2>&1; then
+    say "pip failed; its last words:"
+    tail -n 15 "$BUILD/pip.log" >&2
+    exit 3
+fi

@@ -12,7 +12,9 @@ from typing import Any
 from element.protocol import cbor, cose, framing, schema
 from element.protocol.errors import Error
 
-from .targets import TARGETS, DefectError
+from . import element_targets
+from .defect import DefectError
+from .targets import TARGETS
 
 DEFECTS_KEPT_MAX = 10
 INPUT_SIZE_MAX = 600
@@ -84,6 +86,10 @@ def corpus(target_name: str) -> list[bytes]:
         wires = [framing.encode_frame(data) for data in plain]
         long_run = framing.encode_frame(b"\x07" * 300) + framing.encode_frame(bytes(100))
         return [*wires, b"".join(wires[:4]), long_run]
+    if target_name == "jbd":
+        return element_targets.jbd_corpus()
+    if target_name == "host_port":
+        return element_targets.host_port_corpus()
     raise KeyError(target_name)
 
 

@@ -12,13 +12,12 @@ from element.protocol import cbor, cose, framing, schema
 from element.protocol.errors import DecodeError
 from host_tools import codec
 
+from . import element_targets
+from .defect import DefectError
+
 FRAME_PAYLOAD_SIZE_MAX = 300
 _PROBE = b"a good frame after whatever came before"
 _PROBE_FRAME = framing.encode_frame(_PROBE)
-
-
-class DefectError(Exception):
-    """A decoder accepted, produced or kept something that it must not."""
 
 
 def cbor_decode(data: bytes) -> bool:
@@ -135,4 +134,6 @@ TARGETS: dict[str, Callable[[bytes], bool]] = {
     "cose_sign1": cose_sign1,
     "cose_mac0": cose_mac0,
     "frames": frames,
+    "jbd": element_targets.jbd_stream,
+    "host_port": element_targets.host_port,
 }

@@ -4,9 +4,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from element.protocol import cbor, framing
+from element.bms import jbd
+from element.protocol import cbor, cose, framing, schema
 from element.protocol.errors import DecodeError
-from hil.fuzz import driver, targets
+from element.protocol.session import Session
+from hil.fuzz import defect, driver, targets
 
 
 @pytest.mark.parametrize("name", targets.TARGETS)
@@ -47,7 +49,7 @@ def lax_decode(data: bytes) -> bool:
     except DecodeError:
         return False
     if cbor.encode(value) != data:
-        raise targets.DefectError("second encoding")
+        raise defect.DefectError("second encoding")
     return True
 
 
@@ -62,7 +64,7 @@ def test_a_broken_decoder_is_found(broken):
     assert result["defect_count"] > 0
     assert 0 < len(result["defects"]) <= driver.DEFECTS_KEPT_MAX
     # the input that is kept shows the defect again
-    with pytest.raises((targets.DefectError, IndexError)):
+    with pytest.raises((defect.DefectError, IndexError)):
         broken(bytes.fromhex(result["defects"][0]["input"]))
 
 
@@ -72,6 +74,33 @@ def test_a_frame_decoder_that_keeps_too_much_is_found(monkeypatch):
 
     monkeypatch.setattr(framing.FrameDecoder, "feed", feed_without_crc)
     assert driver.run_fuzz("frames", 500, 1)["defect_count"] > 0
+
+
+def test_a_bms_decoder_that_believes_anything_is_found(monkeypatch):
+    monkeypatch.setattr(jbd, "PACK_MV_MAX", 10_000_000)
+    monkeypatch.setattr(jbd, "CELL_MV_MIN", 0)
+    assert driver.run_fuzz("jbd", 3000, 1)["defect_count"] > 0
+
+
+def test_a_bms_reader_without_a_checksum_is_found(monkeypatch):
+    monkeypatch.setattr(jbd, "checksum", lambda data, start, end: data[end] << 8 | data[end + 1])
+    assert driver.run_fuzz("jbd", 2000, 1)["defect_count"] > 0
+
+
+def test_a_port_that_takes_a_setpoint_in_the_clear_is_found(monkeypatch):
+    wire = cbor.encode(schema.message_to_wire(schema.TRIP, {"cause": 1, "zone": 0}))
+    assert targets.TARGETS["host_port"](framing.encode_frame(wire)) is False
+    monkeypatch.setattr(schema, "LINK_KINDS", schema.MESSAGE_KINDS)
+    with pytest.raises(defect.DefectError):
+        targets.TARGETS["host_port"](framing.encode_frame(wire))
+
+
+def test_a_session_that_takes_a_replay_is_found(monkeypatch):
+    def unprotect(self, data):
+        return cose.mac0_parse(data)[2]
+
+    monkeypatch.setattr(Session, "unprotect", unprotect)
+    assert driver.run_fuzz("host_port", 500, 1)["defect_count"] > 0
 
 
 def test_an_unknown_target_is_an_error():

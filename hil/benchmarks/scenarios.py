@@ -1,0 +1,151 @@
+"""Benchmarks that run whole scenarios: speed, repeatability, tracking, real-time ticks."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from hil.bench.session import Options, Session
+from hil.benchmarks.registry import Context, Measure, benchmark
+from hil.scenarios.load import find_scenario, load_scenario
+from hil.scenarios.model import EventModel
+from hil.signals.csv_source import csv_columns, load_csv
+from hil.signals.signal import Signal
+
+# Fields of results.json that tell about the machine's clock and not about the run.
+WALL_CLOCK_FIELDS = ("wall_s",)
+DAYS_COUNT = 5
+PHASES_COUNT = 12
+NEVER_MS = 10**9
+REAL_TIME_HOURS = 0.04
+TICK_LATE_MS_MAX = 5
+
+
+def _nothing(done_s: int, total_s: int, phase: str) -> None:
+    """Benchmarks show no progress bar of their own."""
+
+
+def run(scenario: str, out: Path, seed: int | None = None, clock: str = "virtual",
+        signal: Signal | None = None, hours: float | None = None) -> dict[str, Any]:
+    """Run a scenario that comes with the project and return its results."""
+    loaded = load_scenario(find_scenario(scenario))
+    options = Options(loaded, loaded.seed if seed is None else seed, clock, out, signal, hours)
+    return Session(options, _nothing).execute()[1]
+
+
+def comparable(results: dict[str, Any]) -> str:
+    """Return results as text without the wall-clock fields."""
+    kept = {key: value for key, value in results.items() if key not in WALL_CLOCK_FIELDS}
+    return json.dumps(kept, sort_keys=True)
+
+
+@benchmark("default")
+def default_scenario(context: Context) -> Iterator[Measure]:
+    """Run the default scenario twice: its figures, its speed, and that the runs are equal."""
+    first = run("default", context.folder / "default-a")
+    segments = {one["name"]: one for one in first["segments"]}
+    events = {one["name"]: one for one in first["events"]}
+    yield Measure("default.wall_s", first["wall_s"], "s", "<= 90")
+    yield Measure("default.simulated_s", first["simulated_s"], "s", "")
+    yield Measure("default.ramp.e1_pct", segments["ramp"]["e1_pct"], "%", "<= 2")
+    outside = segments["regulation_outside_faults"]["e1_pct"]
+    yield Measure("default.regulation_outside_faults.e1_pct", outside, "%", "<= 3")
+    composite = segments["regulation"]["pjm"]["composite"]
+    yield Measure("default.regulation.composite", composite, "", "")
+    for name in ("silent_bms", "lost_link"):
+        yield Measure(f"default.{name}.safe_after_ms", events[name]["safe_after_ms"], "ms",
+                      "<= 2000")
+    yield Measure("default.fire_alarm.safe_after_ms", events["fire_alarm"]["safe_after_ms"],
+                  "ms", "<= 300")
+    yield Measure("default.statements.failed", first["statements"]["failed"], "", "== 0")
+    second = run("default", context.folder / "default-b")
+    yield Measure("default.repeats", int(comparable(first) == comparable(second)), "", "== 1")
+
+
+@benchmark("regulated_days")
+def regulated_days(context: Context) -> Iterator[Measure]:
+    """Score regulated elements on five days: of a CSV when one is given, else generated."""
+    days: list[tuple[str, int | None, Signal | None]] = []
+    if context.agc_csv is None:
+        days = [(f"generated-{seed}", seed, None) for seed in range(1, DAYS_COUNT + 1)]
+    else:
+        columns = csv_columns(context.agc_csv)
+        step = max(1, len(columns) // DAYS_COUNT)
+        for column in columns[::step][:DAYS_COUNT]:
+            days.append((column, None, load_csv(context.agc_csv, column)))
+    for name, seed, signal in days:
+        results = run("regulated", context.folder / f"day-{name}", seed, signal=signal)
+        segment = next(one for one in results["segments"] if one["name"] == "regulation")
+        yield Measure(f"regulated_days.{name}.e1_pct", segment["e1_pct"], "%", "<= 1")
+        yield Measure(f"regulated_days.{name}.composite", segment["pjm"]["composite"], "",
+                      ">= 0.985")
+
+
+def _worst_of(context: Context, name: str, events: list[EventModel],
+              reach_ms: int) -> Iterator[Measure]:
+    """Run regulated elements through events; the slowest to be safe of those that can be."""
+    loaded = load_scenario(find_scenario("regulated")).model_copy(update={"events": events})
+    hours = (events[-1].at_s + 30) / 3600
+    options = Options(loaded, loaded.seed, "virtual", context.folder / name, None, hours)
+    results = Session(options, _nothing).execute()[1]
+    times = [one["safe_after_ms"] for one in results["events"] if one["elements"]]
+    worst = max(NEVER_MS if time is None else time for time in times)
+    yield Measure(f"{name}.safe_after_ms_max", worst, "ms", f"<= {reach_ms}")
+    yield Measure(f"{name}.events", len(times), "", f"== {PHASES_COUNT}")
+
+
+def _spread(**event: Any) -> list[EventModel]:
+    """Return an event at many phases of the panel's and the element's cycles."""
+    return [EventModel(name=f"event_{number}", phase="regulation",
+                       at_s=30.0 + 30 * number + number * 0.0917, **event)
+            for number in range(PHASES_COUNT)]
+
+
+@benchmark("expired_lease")
+def expired_lease(context: Context) -> Iterator[Measure]:
+    """Lose the panel; how soon is every element at zero?"""
+    yield from _worst_of(context, "expired_lease", _spread(kind="host_lost", duration_s=6.0), 2000)
+
+
+@benchmark("silent_bms")
+def silent_bms(context: Context) -> Iterator[Measure]:
+    """Silence a BMS; how soon is its element at zero?"""
+    events = _spread(kind="bms_silent", element="wall-1", duration_s=6.0)
+    yield from _worst_of(context, "silent_bms", events, 2000)
+
+
+@benchmark("fire_alarm")
+def fire_alarm(context: Context) -> Iterator[Measure]:
+    """Raise a fire alarm, release, and again; how soon is its zone at zero?"""
+    events = []
+    for alarm in _spread(kind="fire_alarm", zone=1):
+        events += [alarm, alarm.model_copy(update={
+            "name": f"release_{alarm.name}", "kind": "release", "zone": None,
+            "at_s": alarm.at_s + 12})]
+    yield from _worst_of(context, "fire_alarm", events, 300)
+
+
+@benchmark("real_time")
+def real_time(context: Context) -> Iterator[Measure]:
+    """Run boards in real time with a record to sign every ten seconds; how late were ticks?
+
+    Every second each board reports the worst of its ticks; what else runs on the machine counts
+    as well, so the share of seconds over the figure is stated beside the worst.
+    """
+    loaded = load_scenario(find_scenario("regulated"))
+    loaded = loaded.model_copy(update={"record_interval_s": 10})
+    options = Options(loaded, 1, "real", context.folder / "real", None, REAL_TIME_HOURS)
+    run_result, results = Session(options, _nothing).execute()
+    counts: dict[int, int] = {}
+    for view in run_result.aggregator.inventory.views():
+        for late_ms, count in view.late_ms_counts.items():
+            counts[late_ms] = counts.get(late_ms, 0) + count
+    over = sum(count for late_ms, count in counts.items() if late_ms > TICK_LATE_MS_MAX)
+    signed = sum(view.last_counter for view in run_result.aggregator.inventory.views())
+    yield Measure("real_time.tick_late_ms_max", max(counts), "ms", f"<= {TICK_LATE_MS_MAX}")
+    yield Measure("real_time.seconds_over_pct", round(100 * over / sum(counts.values()), 3),
+                  "%", "")
+    yield Measure("real_time.board_seconds", sum(counts.values()), "s", "")
+    yield Measure("real_time.records_signed", signed, "", "")
+    segment = next(one for one in results["segments"] if one["name"] == "regulation")
+    yield Measure("real_time.regulation.e1_pct", segment["e1_pct"], "%", "")
