@@ -26,6 +26,8 @@ LEASE_MS = 1500
 TIME_SYNC_PERIOD_MS = 10000
 # Records of an interval are awaited this long after its end.
 INTERVAL_GRACE_MS = 8000
+# Elements send an unacknowledged statement again every five seconds.
+GAP_MS_MAX = 30000
 
 
 @dataclass
@@ -35,6 +37,7 @@ class Counters:
     verified: int = 0
     failed: int = 0
     duplicates: int = 0
+    gaps: int = 0
     dispatches: int = 0
     refused: int = 0
     failures: list[str] = field(default_factory=list)
@@ -167,15 +170,32 @@ class Aggregator:
         counter = fields["counter"]
         if counter <= view.last_counter:
             self.counters.duplicates += 1
-        elif counter != view.last_counter + 1 or fields["previous_hash"] != view.last_hash:
-            # not in order: without an acknowledgement the element sends the missing one again
+        elif not self._continues(view, counter, fields["previous_hash"]):
             return
         else:
+            view.gap_since_ms = None
             view.last_counter = counter
             view.last_hash = hashlib.sha256(statement).digest()
             self._pending.append(Leaf(view.element_id, kind, fields, statement))
             self._file(kind, view.element_id, counter, statement)
         self.ports[name].send(schema.STATEMENT_ACK, {"counter": counter})
+
+    def _continues(self, view: ElementView, counter: int, previous_hash: bytes) -> bool:
+        """Return True when a statement goes on where the element's chain stood.
+
+        One that does not is left without an acknowledgement, so that the element sends what is
+        missing. When it still sends the same as its oldest after GAP_MS_MAX, it has nothing
+        older: the gap is counted, and the chain goes on after it; offline verification names it.
+        """
+        if counter == view.last_counter + 1 and previous_hash == view.last_hash:
+            return True
+        if view.gap_since_ms is None or counter < view.gap_counter:
+            view.gap_since_ms, view.gap_counter = self._now_ms, counter
+        lasting = self._now_ms - view.gap_since_ms > GAP_MS_MAX
+        if not lasting or counter != view.gap_counter:
+            return False
+        self.counters.gaps += 1
+        return True
 
     def _file(self, kind: int, signer: bytes, counter: int, statement: bytes) -> None:
         self.ledger.add(kind, signer, counter, self._now_ms, statement)

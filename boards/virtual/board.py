@@ -18,6 +18,8 @@ DUTY_FULL_MA = 60000
 LOSS_STANDING_MW = 12000
 LOSS_BP = 300
 STEP_MW = 0
+# The sensor reads to 102 A: over-current is 120 % of a profile's limit and 1 A, and must show.
+CURRENT_MA_MAX = 84000
 
 if STAGE == "bms_fets":
     STEP_MW = 500_000

@@ -52,7 +52,8 @@ class Agent:
         hal.duty_set(0)
         self.worker = Worker(hal)
         kind = codes.KIND_CONVERTER if board.STAGE == "converter" else codes.KIND_BMS_FETS
-        self.enrolment = Enrolment(hal, self.worker, kind, board.STEP_MW, self.log)
+        self.enrolment = Enrolment(
+            hal, self.worker, kind, board.STEP_MW, board.CURRENT_MA_MAX, self.log)
         self.clock = Clock(hal)
         self.interlock = Interlock()
         self.lease = Lease(hal.ticks_diff)

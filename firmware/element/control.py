@@ -19,8 +19,9 @@ SENSE_MA_MAX = 1_000_000
 POWER_MW_MAX = 100_000_000
 _RESTED_MS_MAX = 3_600_000
 
-_HARD = (codes.INHIBIT_NOT_ENROLLED | codes.INHIBIT_STALE | codes.INHIBIT_IMPLAUSIBLE
-         | codes.INHIBIT_BMS | codes.INHIBIT_CLOCK | codes.INHIBIT_STORAGE)
+# An implausible reading is not taken at all: the last good one ages and is stale soon enough.
+_HARD = (codes.INHIBIT_NOT_ENROLLED | codes.INHIBIT_STALE | codes.INHIBIT_BMS
+         | codes.INHIBIT_CLOCK | codes.INHIBIT_STORAGE)
 
 
 class Control:

@@ -53,11 +53,12 @@ def statement_digest(typ: str, statement: bytes) -> tuple:
 class Enrolment:
     """The element's identity. `enrolled` is True only with a credential that verified."""
 
-    def __init__(self, hal, worker, stage_kind: int, step_mw: int, log):
+    def __init__(self, hal, worker, stage_kind: int, step_mw: int, current_ma_max: int, log):
         self._hal = hal
         self._worker = worker
         self._stage_kind = stage_kind
         self._step_mw = step_mw
+        self._current_ma_max = current_ma_max
         self._log = log
         self.enrolled = False
         self._granting = False
@@ -212,6 +213,10 @@ class Enrolment:
         profile = claims["profile"]
         if profile["kind"] != self._stage_kind or profile["step_mw"] != self._step_mw:
             raise SignatureError("profile kind")
+        # beyond what the board's sensor can see, no over-current would ever be noticed
+        for name in ("current_ma_discharge_max", "current_ma_charge_max"):
+            if profile[name] > self._current_ma_max:
+                raise SignatureError("profile current", profile[name])
         return claims
 
     def _apply(self, claims: dict, credential: bytes, safety: bytes, session_key: bytes) -> None:

@@ -101,9 +101,11 @@ def admit_setpoint(profile: Profile, reading, is_fresh: bool, present_mw: int,
     limit_ma = _current_ma_max(profile, sign)
     if pack_ma > limit_ma:
         return codes.REASON_CURRENT, sign * limit_ma
-    # a setpoint that its own lease is too short to reach was never meant for this element
+    # a setpoint that its own lease is too short to reach was never meant for this element; one
+    # between the present power and zero is only ever less, and taken
     reach_mw = profile.ramp_mw_per_s // 10 * (lease_ms // 10) // 10
-    if abs(power_mw - present_mw) > reach_mw:
+    less = 0 < power_mw * sign <= present_mw * sign
+    if not less and abs(power_mw - present_mw) > reach_mw:
         return codes.REASON_RAMP, profile.ramp_mw_per_s
     return direction(profile, reading, power_mw)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from element.protocol import schema
+from element.protocol.errors import BusError
 from hil.bench.faults import FIRE_POLL_MS, EventResult, Watcher
 from hil.bench.recording import ROW_MS, Recording, Sampler
 from hil.bench.site import Seeds, Site
@@ -178,6 +179,7 @@ class Run:
     def _begin_phase(self, index: int, phase: PhaseModel) -> None:
         """Enter a phase: its signal, its events; the baseline is declared before the second."""
         if index == 1:
+            self._require_discovery()
             self._sampler.set_baseline(BASELINE_S)
         self._index = index
         self._phase_start_ms = self._clock.now_ms
@@ -186,6 +188,13 @@ class Run:
             if event.phase == phase.name:
                 at_ms = self._phase_start_ms + round(event.at_s * 1000)
                 self._clock.call_at(at_ms, partial(self._happen, event))
+
+    def _require_discovery(self) -> None:
+        """Check that discovery has found every element. Raises BusError naming those missing."""
+        missing = [f"{name} ({port.enrol_error or 'no answer'})"
+                   for name, port in self.result.aggregator.ports.items() if not port.has_session]
+        if missing:
+            raise BusError("discovery did not find", ", ".join(missing))
 
     def _target_w(self, now_ms: int) -> float:
         """Return the power wanted at the meter relative to the baseline, W."""

@@ -31,12 +31,14 @@ class ReleaseDesk:
 
         keep(number, order) files it before it can go out.
         """
-        number = self._next_number
+        # never below the clock's seconds: a desk that was restarted, and forgot what it had
+        # issued, still goes on above it
+        number = max(self._next_number, now_unix_ms // 1000)
         fields = {
             "element_id": element_id, "order_number": number,
             "issued_unix_ms": now_unix_ms, "cause": cause,
         }
-        self._next_number += 1
+        self._next_number = number + 1
         statement = codec.sign1(
             self._key.private, schema.STATEMENT_TYP[schema.RELEASE_ORDER], self._key.key_id,
             codec.encode_statement(schema.RELEASE_ORDER, fields),

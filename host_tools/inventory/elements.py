@@ -25,6 +25,8 @@ class ElementView:
     refusals: dict[int, int] = field(default_factory=dict)
     last_counter: int = 0
     last_hash: bytes = bytes(32)
+    gap_since_ms: int | None = None
+    gap_counter: int = 0
     late_ms_counts: dict[int, int] = field(default_factory=dict)
 
     @property

@@ -126,6 +126,27 @@ def test_a_record_of_a_broken_chain_is_not_acknowledged() -> None:
     assert _push(site, site.peer.record()) == [1]
 
 
+def test_a_gap_that_lasts_is_counted_and_the_chain_goes_on_after_it() -> None:
+    site = Site().connect()
+    assert _push(site, site.peer.record()) == [1]
+    site.peer.record()  # lost on the element: it will never come
+    third, fourth = site.peer.record(), site.peer.record()
+    for _ in range(6):
+        assert _push(site, third) == [1]
+        assert _push(site, fourth) == [1]
+        site.now_ms += 5000
+    site.now_ms += 1000
+    assert _push(site, fourth) == [1]  # not the oldest one that it has
+    assert _push(site, third) == [1, 3]
+    assert _push(site, fourth) == [1, 3, 4]
+    assert site.aggregator.counters.gaps == 1
+    site.aggregator.commit_interval(START_MS + 60000)
+    entries = [(kind, number, statement)
+               for kind, _, _, number, statement in site.aggregator.ledger.statements()]
+    failures = Verifier(site.authorities.trust_root).run(entries).failures
+    assert [one.why for one in failures] == ["counter 3 after 1"]
+
+
 def test_a_forged_record_is_counted_and_never_filed() -> None:
     site = Site().connect()
     record = site.peer.record()

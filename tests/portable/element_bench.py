@@ -20,6 +20,7 @@ class Board:
     LOSS_STANDING_MW = 12000
     LOSS_BP = 300
     STEP_MW = 0
+    CURRENT_MA_MAX = 84000
     ON_MS_MIN = 3000
     OFF_MS_MIN = 2000
 

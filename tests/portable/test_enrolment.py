@@ -11,6 +11,8 @@ from element.enrolment import Enrolment
 from element.protocol import cbor, codes, schema
 from element.protocol.errors import SignatureError
 
+CURRENT_MA_MAX = 84000
+
 
 class Bench:
     """An element's identity with its own worker and generator."""
@@ -21,7 +23,8 @@ class Bench:
         self.worker = Worker(self.hal)
         self.lines = []
         self.answers = []
-        self.enrolment = Enrolment(self.hal, self.worker, kind, step_mw, self.lines.append)
+        self.enrolment = Enrolment(
+            self.hal, self.worker, kind, step_mw, CURRENT_MA_MAX, self.lines.append)
         self.enrolment.load()
 
     def grant(self, fields):
@@ -60,7 +63,7 @@ def test_a_stuck_generator_makes_no_keys():
         for stuck in (bytes(32), b"\x07" * 32, bytes(range(32))):
             hal = FakeHAL()
             hal.entropy = lambda size, stuck=stuck: stuck
-            one = Enrolment(hal, Worker(hal), codes.KIND_CONVERTER, 0, print)
+            one = Enrolment(hal, Worker(hal), codes.KIND_CONVERTER, 0, CURRENT_MA_MAX, print)
             try:
                 one.load()
             except SignatureError as error:
@@ -130,6 +133,10 @@ def test_wrong_grants_are_refused():
         refused("profile kind", lambda one: grant_for(
             one, profile=profile_fields(codes.KIND_BMS_FETS)))
         refused("profile kind", lambda one: grant_for(one, profile=profile_fields(step_mw=5)))
+        for name in ("current_ma_discharge_max", "current_ma_charge_max"):
+            beyond = {name: CURRENT_MA_MAX + 1}
+            refused("profile current", lambda one, beyond=beyond: grant_for(
+                one, profile=profile_fields(**beyond)))
 
     in_folder("enrol_wrong", body)
 

@@ -87,6 +87,17 @@ def test_ramp_reach():
     assert admit(profile, present=-50_000, power=50_001)[0] == codes.REASON_RAMP
 
 
+def test_less_of_the_same_is_never_a_ramp_too_steep():
+    profile = make_profile(ramp_mw_per_s=1000)
+    for sign in (1, -1):
+        for power in (1, 50_000, 99_999):
+            assert admit(profile, present=sign * 100_000, power=sign * power) == (NONE, None)
+            reason, _ = admit(profile, present=sign * 100_000, power=-sign * power)
+            assert reason == codes.REASON_RAMP
+        reason, _ = admit(profile, present=sign * 100_000, power=sign * 101_001)
+        assert reason == codes.REASON_RAMP
+
+
 STATE_TABLE = (
     # field, value at which it forbids, value that still permits, sign of power, reason
     ("soc_bp", 1000, 1001, 1, codes.REASON_SOC_LOW),

@@ -49,15 +49,14 @@ TRIP_NAMES = (
 # Why the power stage is held at zero although nothing is latched (Telemetry.inhibits, a bit set).
 INHIBIT_NOT_ENROLLED = 1
 INHIBIT_STALE = 2
-INHIBIT_IMPLAUSIBLE = 4
-INHIBIT_LEASE = 8
-INHIBIT_LIMIT = 16
-INHIBIT_BMS = 32
-INHIBIT_CLOCK = 64
-INHIBIT_STORAGE = 128
+INHIBIT_LEASE = 4
+INHIBIT_LIMIT = 8
+INHIBIT_BMS = 16
+INHIBIT_CLOCK = 32
+INHIBIT_STORAGE = 64
 INHIBIT_NAMES = (
-    (1, "not enrolled"), (2, "stale reading"), (4, "implausible reading"), (8, "no live lease"),
-    (16, "at a limit"), (32, "bms protection"), (64, "clock not set"), (128, "flash not written"),
+    (1, "not enrolled"), (2, "stale reading"), (4, "no live lease"), (8, "at a limit"),
+    (16, "bms protection"), (32, "clock not set"), (64, "flash not written"),
 )
 
 # What the element is doing (Telemetry.state). UNKNOWN is a state and never a target.
