@@ -14,7 +14,7 @@ from element.protocol.errors import DecodeError, SignatureError
 from host_tools import codec
 from host_tools.attest.commitment import Committer, Leaf, energy_mwh
 from host_tools.dispatch.loop import MeterLoop
-from host_tools.dispatch.split import Split, StepChooser, split
+from host_tools.dispatch.split import Capability, Split, StepChooser, split
 from host_tools.identity.issuer import Authorities, Enrolled, Issuer
 from host_tools.interlock.panel import ReleaseDesk, fire_alarm
 from host_tools.inventory.elements import ElementView, Inventory
@@ -70,6 +70,7 @@ class Aggregator:
         self._next_dispatch_ms = 0
         self._now_ms = 0
         self._redispatch = False
+        self._switched = False
         self.last_split: Split | None = None
         self.ledger = ledger
         self.loop = MeterLoop(trim_mw_max)
@@ -236,8 +237,9 @@ class Aggregator:
             return
         last = self.last_split
         if regular:
-            saturated = last is not None and last.shortfall_mw > 0
-            asked_mw = self.loop.ask(target_mw, self.response(), saturated)
+            disturbed = self._switched or (last is not None and last.shortfall_mw > 0)
+            asked_mw = self.loop.ask(target_mw, self.response(), disturbed)
+            self._switched = False
             if last is not None:
                 self._shortfall_mj += last.shortfall_mw * DISPATCH_PERIOD_MS // 1000
         else:
@@ -248,6 +250,7 @@ class Aggregator:
             if capability is not None:
                 capabilities.append(capability)
         self.last_split = split(asked_mw, capabilities, self._chooser, now_ms)
+        self._switched = self._switched or _switched(last, self.last_split, capabilities)
         self._dispatch_id += 1
         self.counters.dispatches += 1
         for port in self.ports.values():
@@ -331,3 +334,11 @@ class Aggregator:
             count += 1
             port.send(schema.RELEASE, {"order": order})
         return count
+
+
+def _switched(before: Split | None, after: Split, capabilities: list[Capability]) -> bool:
+    """Return True when an on/off element changed its state or an element came or went."""
+    if before is None or before.parts_mw.keys() != after.parts_mw.keys():
+        return True
+    return any(before.parts_mw[one.element_id] != after.parts_mw[one.element_id]
+               for one in capabilities if one.step_mw)

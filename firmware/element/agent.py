@@ -6,7 +6,7 @@ import sys
 
 from .bms.jbd import JBD
 from .clock import STEP_MS_MAX, Clock
-from .control import PERIOD_MS, Control
+from .control import EARLY_MS_MIN, PERIOD_MS, Control
 from .crypto import p256
 from .crypto.worker import Worker
 from .enrolment import Enrolment, read_file, statement_digest, write_file
@@ -67,6 +67,8 @@ class Agent:
         self._sequence_session = 0
         self.refused_count = 0
         self.late_ms_max = 0
+        self._tick_waiter = hal.waiter()
+        self._tick_now = False
         self._reported = (None, None)
         self._latched = codes.TRIP_NONE
         self._order_saved = 0
@@ -156,7 +158,10 @@ class Agent:
             self.hal.reset()
 
     async def run_control(self) -> None:
-        """Tick for ever; the only place that feeds the watchdog."""
+        """Tick for ever; the only place that feeds the watchdog.
+
+        Ticks lie on a grid of PERIOD_MS; one more comes between when there is reason to.
+        """
         hal = self.hal
         due = last = hal.ticks_ms()
         while True:
@@ -167,12 +172,33 @@ class Agent:
             self.tick(now, hal.ticks_diff(now, last))
             last = now
             hal.watchdog_feed()
-            due = hal.ticks_add(due, PERIOD_MS)
-            wait_ms = hal.ticks_diff(due, hal.ticks_ms())
-            if wait_ms <= 0:  # overrun: start a new grid rather than chase the old one
-                due = hal.ticks_ms()
-                wait_ms = 0
-            await hal.sleep_ms(wait_ms)
+            if late_ms >= 0:
+                due = hal.ticks_add(due, PERIOD_MS)
+                if hal.ticks_diff(due, hal.ticks_ms()) <= 0:
+                    # overrun: start a new grid rather than chase the old one
+                    due = hal.ticks_ms()
+            await self._wait_for_tick(due, last)
+
+    async def _wait_for_tick(self, due: int, last: int) -> None:
+        """Wait for the grid's next tick at due, or less: a setpoint begins, a trip has come.
+
+        Messages never act by themselves; they only make the next tick early, and never more
+        than one in EARLY_MS_MIN after the last: a flood of them cannot stop the other tasks.
+        """
+        hal = self.hal
+        while True:
+            now = hal.ticks_ms()
+            due_ms = hal.ticks_diff(due, now)
+            wait_ms = 0 if self._tick_now else due_ms
+            begins = self.lease.next_start_ms
+            if begins is not None:
+                wait_ms = min(wait_ms, hal.ticks_diff(begins, now))
+            wait_ms = max(wait_ms, min(due_ms, EARLY_MS_MIN - hal.ticks_diff(now, last)))
+            if wait_ms <= 0:
+                self._tick_now = False
+                await hal.sleep_ms(0)
+                return
+            await self._tick_waiter.wait(wait_ms)
 
     def tick(self, now: int, dt_ms: int) -> None:
         """Control, then account, then report what changed. dt_ms: since the last tick."""
@@ -355,6 +381,7 @@ class Agent:
             return codes.REASON_LEASE, profile.lease_ms_max
         if not self.lease.offer(fields["dispatch_id"], power_mw, start, end):
             return codes.REASON_LEASE, None
+        self._tick_waiter.kick()
         return codes.REASON_NONE, None
 
     def _offer_zero(self, dispatch_id: int, start, lease_ms: int) -> None:
@@ -366,6 +393,7 @@ class Agent:
         if not self.lease.offer(dispatch_id, 0, start, end):
             self.lease.drop()
             self.lease.offer(dispatch_id, 0, now, end)
+        self._tick_waiter.kick()
 
     def _on_time_sync(self, fields: dict) -> None:
         if not self.clock.set(fields["unix_ms"]):
@@ -376,6 +404,8 @@ class Agent:
     def _on_trip(self, fields: dict) -> None:
         if fields["zone"] in (0, self.enrolment.zone):
             self.interlock.trip(fields["cause"], fields["zone"])
+            self._tick_now = True
+            self._tick_waiter.kick()
 
     def _on_release(self, fields: dict) -> None:
         """Verify a release order in the background, then open the latch if it fits."""

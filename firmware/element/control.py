@@ -9,6 +9,8 @@ from .protocol import codes
 from .protocol.units import clamp, power_mw
 
 PERIOD_MS = 100
+# A setpoint that begins or a trip brings the next tick forward, to this time after the last one.
+EARLY_MS_MIN = 20
 
 # Proof of actuation: how long outputs and measurement may disagree before it is a trip.
 ZERO_PROOF_MS = 500

@@ -37,6 +37,11 @@ class Lease:
         self._pending = pending
         return True
 
+    @property
+    def next_start_ms(self):
+        """When the next pending setpoint begins, or None when none is waiting."""
+        return self._pending[0][2] if self._pending else None
+
     def drop(self) -> None:
         """Forget every setpoint: after a trip or an inhibit power must be asked for anew."""
         self.live = False

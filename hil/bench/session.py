@@ -45,6 +45,8 @@ def find_micropython() -> Path:
     Raises BusError saying what to do when there is none.
     """
     named = os.environ.get("CELLWALL_MICROPYTHON")
+    if named and not Path(named).is_file():
+        raise BusError("CELLWALL_MICROPYTHON names no file", named)
     checkout = Paths.of_checkout(Path()).firmware.parent / "build" / "bin" / "micropython"
     for candidate in (named, str(checkout), shutil.which("micropython")):
         if candidate and Path(candidate).exists():

@@ -35,7 +35,7 @@ class ElementModel(Strict):
     cell_mv_min: int = Field(ge=1500, le=4500)
     cell_mv_max: int = Field(ge=1500, le=4500)
     current_a_max: float = Field(gt=0, le=84)  # boards/virtual: CURRENT_MA_MAX
-    ramp_kw_per_s: float = Field(10, gt=0, le=1000)
+    ramp_kw_per_s: float = Field(25, gt=0, le=1000)
     reading_age_ms_max: int = Field(1500, ge=600, le=2000)
 
     @model_validator(mode="after")

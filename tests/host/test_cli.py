@@ -13,12 +13,12 @@ import pytest
 WAIT_S_MAX = 60.0
 
 
-def cellwall(*words: str, columns: int = 80) -> subprocess.CompletedProcess:
+def cellwall(*words: str, columns: int = 80, **env: str) -> subprocess.CompletedProcess:
     """Run the command in a process of its own."""
     return subprocess.run(
         [sys.executable, "-m", "host_tools.cli.main", *words], capture_output=True, text=True,
         check=False, timeout=300,
-        env={**os.environ, "COLUMNS": str(columns), "NO_COLOR": "1"})
+        env={**os.environ, "COLUMNS": str(columns), "NO_COLOR": "1"} | env)
 
 
 @pytest.mark.parametrize("words", [("--help",), ("hil", "--help"), ("hil", "run", "--help"),
@@ -62,6 +62,17 @@ def test_a_bad_csv_names_row_and_column(tmp_path: Path) -> None:
     assert ("row 3" in done.stderr and "'a'" in done.stderr) or "column a" in done.stderr
 
 
+@pytest.mark.parametrize(("program", "said"), [
+    ("/does/not/exist", "CELLWALL_MICROPYTHON"), ("/bin/false", "board")])
+def test_a_rig_that_does_not_start_exits_3_and_says_why(
+        tmp_path: Path, program: str, said: str) -> None:
+    done = cellwall("hil", "run", "regulated", "--hours", "0.02", "--out", str(tmp_path / "run"),
+                    columns=200, CELLWALL_MICROPYTHON=program)
+    assert done.returncode == 3
+    assert "rig fault" in done.stderr and said in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished short run."""
@@ -97,11 +108,14 @@ def test_report_is_made_again_from_the_folder(folder: Path) -> None:
     assert (folder / "report.html").read_bytes() == before
 
 
-@pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM])
-def test_ctrl_c_goes_to_zero_keeps_whole_files_and_exits_4(tmp_path: Path, kind: int) -> None:
+@pytest.mark.parametrize(("kind", "clock"), [
+    (signal.SIGINT, "virtual"), (signal.SIGTERM, "virtual"), (signal.SIGINT, "real")])
+def test_ctrl_c_goes_to_zero_keeps_whole_files_and_exits_4(
+        tmp_path: Path, kind: int, clock: str) -> None:
     out = tmp_path / "run"
     process = subprocess.Popen(
-        [sys.executable, "-m", "host_tools.cli.main", "hil", "run", "default", "--out", str(out)],
+        [sys.executable, "-m", "host_tools.cli.main", "hil", "run", "default", "--out", str(out),
+         "--clock", clock],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     boards = out / "boards" / "wall-1" / "console.log"
     end = time.monotonic() + WAIT_S_MAX

@@ -5,13 +5,8 @@ sends its outputs and the time until which it has nothing to do, and blocks; the
 the modelled plant and answers with the time, the inputs and the received bytes. A run is
 therefore a pure function of what the bench sends. Never flashed to hardware: it has no pins.
 
-Board to bench, little-endian: u32 wake-up time in ms since boot (0xFFFFFFFF: only on input),
-u8 outputs (bit 0 enable, bit 1 watchdog fed, bit 2 reset wanted), i16 duty in permille,
-u16 size of BMS bytes, u16 size of link bytes, then the bytes.
-Bench to board: u32 time in ms since boot, i32 sensed current in mA, u8 inputs (bit 0 interlock
-input closed), u16 size of BMS bytes, u16 size of link bytes, then the bytes.
-First frame from the bench: 8 bytes unique id, 32 bytes seed, u32 work slice in ms (section
-"Time on the bench" of docs/architecture.md), u32 time in ms.
+The frames are those of `header.py`; the work slice is section "Time on the bench" of
+docs/architecture.md.
 """
 
 import hashlib
@@ -20,35 +15,26 @@ import time
 from asyncio import core
 
 from .base import HAL
-from .scheduler import BufferedUART, LoopWaiter, install
+from .header import FED, FIRST, FIRST_SIZE, IN, IN_SIZE, OUT, OUT_SIZE, RESET, HeaderHAL
+from .scheduler import install
 
-_OUT = "<IBhHH"
-_IN = "<IiBHH"
-_OUT_SIZE = 11
-_IN_SIZE = 13
 _FOREVER = 0xFFFFFFFF
 
 
-class LockstepHAL(HAL):
+class LockstepHAL(HeaderHAL):
     """A board inside the bench's virtual time."""
 
     def __init__(self, channel_fd: int = 0):
         self._channel_in = open(channel_fd, "rb")
         self._channel_out = open(channel_fd, "wb")
-        self.bms_uart = BufferedUART()
-        self.link_uart = BufferedUART()
-        first = self._channel_in.read(48)
-        self._unique_id = first[:8]
+        first = self._channel_in.read(FIRST_SIZE)
+        super().__init__(first)
         self._seed = first[8:40]
-        self._slice_ms, self._now_ms = struct.unpack("<II", first[40:48])
+        self._slice_ms, self._now_ms = struct.unpack(FIRST, first[40:48])
         # asyncio's C task queue stamps fresh tasks with the real counter: ours starts well ahead
         self._base = time.ticks_ms() + 100_000_000
-        self._outputs = 0
-        self._duty = 0
-        self._sense_ma = 0
-        self._inputs = 0
-        self._in = bytearray(_IN_SIZE)
-        self._out = bytearray(_OUT_SIZE)
+        self._in = bytearray(IN_SIZE)
+        self._out = bytearray(OUT_SIZE)
         self._drawn = 0
         install(self._wait, self.ticks_ms)
         # pins can be read from the first instruction on: take the inputs before anything runs
@@ -63,36 +49,12 @@ class LockstepHAL(HAL):
     def ticks_add(self, ticks: int, delta_ms: int) -> int:
         return ticks + delta_ms
 
-    def sleep_ms(self, duration_ms: int):
-        return core.sleep_ms(duration_ms)
-
     def relax(self):
         # the board model charges what a slice costs on a real board: the clock moves by it
         return core.sleep_ms(self._slice_ms)
 
-    def waiter(self):
-        return LoopWaiter()
-
-    def enable_set(self, on: bool) -> None:
-        self._outputs = (self._outputs | 1) if on else (self._outputs & ~1)
-
-    def duty_set(self, duty_permille: int) -> None:
-        self._duty = duty_permille
-
-    def sense_ma(self) -> int:
-        return self._sense_ma
-
     def sense_age_ms(self) -> int:
         return 0
-
-    def interlock_ok(self) -> bool:
-        return bool(self._inputs & 1)
-
-    def watchdog_feed(self) -> None:
-        self._outputs |= 2
-
-    def unique_id(self) -> bytes:
-        return self._unique_id
 
     def entropy(self, size: int) -> bytes:
         out = b""
@@ -102,7 +64,7 @@ class LockstepHAL(HAL):
         return out[:size]
 
     def reset(self) -> None:
-        self._outputs = 4
+        self._outputs = RESET
         self._duty = 0
         self._exchange(_FOREVER)
         raise SystemExit(3)
@@ -117,7 +79,7 @@ class LockstepHAL(HAL):
         bms_tx = bms.tx
         link_tx = link.tx
         out = self._out
-        struct.pack_into(_OUT, out, 0, until_ms, self._outputs, self._duty,
+        struct.pack_into(OUT, out, 0, until_ms, self._outputs, self._duty,
                          len(bms_tx), len(link_tx))
         if bms_tx or link_tx:
             self._channel_out.write(out + bms_tx + link_tx)
@@ -125,10 +87,10 @@ class LockstepHAL(HAL):
             link.tx = bytearray()
         else:
             self._channel_out.write(out)
-        self._outputs &= ~2
-        if self._channel_in.readinto(self._in) != _IN_SIZE:
+        self._outputs &= ~FED
+        if self._channel_in.readinto(self._in) != IN_SIZE:
             raise SystemExit(0)  # the bench is gone
-        now_ms, self._sense_ma, self._inputs, bms_size, link_size = struct.unpack(_IN, self._in)
+        now_ms, self._sense_ma, self._inputs, bms_size, link_size = struct.unpack(IN, self._in)
         self._now_ms = now_ms
         if bms_size:
             bms.received(self._channel_in.read(bms_size))

@@ -2,7 +2,7 @@
 
 The BMS line and the link are descriptors that the board file names, non-blocking (a pty or a
 tty in raw mode; a panel's service unit or the bench opens them). The pins are an emulated header
-behind descriptor 0, the same frames as the lockstep port but without waiting: the board sends
+behind descriptor 0 (frames: `header.py`), without waiting: the board sends
 its outputs when they change or are due, the header sends inputs whenever it has new ones. Inputs
 older than INPUT_AGE_MS_MAX count as an open interlock: the wire to the header is cut.
 """
@@ -14,24 +14,19 @@ import time
 from asyncio import core
 
 from .base import HAL
-from .scheduler import BufferedUART, LoopWaiter, install
+from .header import FED, FIRST_SIZE, IN, IN_SIZE, OUT, RESET, HeaderHAL
+from .scheduler import install
 
 INPUT_AGE_MS_MAX = 500
 _READ_MAX = 256
-_OUT = "<IBhHH"
-_IN = "<IiBHH"
-_IN_SIZE = 13
 
 
-class UnixHAL(HAL):
+class UnixHAL(HeaderHAL):
     """A board process in real time."""
 
     def __init__(self, channel_fd: int, bms_fd: int, link_fd: int):
         self._channel = open(channel_fd, "r+b")
-        first = self._channel.read(48)
-        self._unique_id = first[:8]
-        self.bms_uart = BufferedUART()
-        self.link_uart = BufferedUART()
+        super().__init__(self._channel.read(FIRST_SIZE))
         self._lines = (
             (open(bms_fd, "r+b"), self.bms_uart), (open(link_fd, "r+b"), self.link_uart)
         )
@@ -39,13 +34,8 @@ class UnixHAL(HAL):
         self._poll.register(self._channel, select.POLLIN)
         for line, _ in self._lines:
             self._poll.register(line, select.POLLIN)
-        self._outputs = 0
-        self._duty = 0
         self._sent = None
-        self._sense_ma = 0
-        self._inputs = 0
         self._input_at = time.ticks_ms()
-        self._pending = b""
         install(self._wait)
         # pins can be read from the first instruction on: wait for the header's first frame
         self._read_header(select.POLLIN)
@@ -59,44 +49,26 @@ class UnixHAL(HAL):
     def ticks_add(self, ticks: int, delta_ms: int) -> int:
         return time.ticks_add(ticks, delta_ms)
 
-    def sleep_ms(self, duration_ms: int):
-        return core.sleep_ms(duration_ms)
-
     def relax(self):
         # while slices of long work are due the loop never idles: without this look at the lines
         # the inputs would age until a signature counts as an open interlock
         self._wait(0)
         return core.sleep_ms(0)
 
-    def waiter(self):
-        return LoopWaiter()
-
-    def enable_set(self, on: bool) -> None:
-        self._outputs = (self._outputs | 1) if on else (self._outputs & ~1)
-
-    def duty_set(self, duty_permille: int) -> None:
-        self._duty = duty_permille
-
-    def sense_ma(self) -> int:
-        return self._sense_ma
+    def _off_now(self) -> None:
+        self._flush()
 
     def sense_age_ms(self) -> int:
         return time.ticks_diff(time.ticks_ms(), self._input_at)
 
     def interlock_ok(self) -> bool:
-        return bool(self._inputs & 1) and self.sense_age_ms() <= INPUT_AGE_MS_MAX
-
-    def watchdog_feed(self) -> None:
-        self._outputs |= 2
-
-    def unique_id(self) -> bytes:
-        return self._unique_id
+        return super().interlock_ok() and self.sense_age_ms() <= INPUT_AGE_MS_MAX
 
     def entropy(self, size: int) -> bytes:
         return os.urandom(size)
 
     def reset(self) -> None:
-        self._outputs = 4
+        self._outputs = RESET
         self._duty = 0
         self._flush()
         raise SystemExit(3)
@@ -107,9 +79,9 @@ class UnixHAL(HAL):
             if uart.tx:
                 sent = line.write(uart.tx)
                 uart.tx = uart.tx[sent:] if sent else uart.tx
-        if self._outputs & 6 or (self._outputs, self._duty) != self._sent:
-            self._channel.write(struct.pack(_OUT, 0, self._outputs, self._duty, 0, 0))
-            self._outputs &= ~2
+        if self._outputs & (FED | RESET) or (self._outputs, self._duty) != self._sent:
+            self._channel.write(struct.pack(OUT, 0, self._outputs, self._duty, 0, 0))
+            self._outputs &= ~FED
             self._sent = (self._outputs, self._duty)
 
     def _wait(self, dt_ms: int) -> None:
@@ -127,10 +99,10 @@ class UnixHAL(HAL):
 
     def _read_header(self, event: int) -> None:
         """Take one frame of inputs; a closed header ends the process with its outputs off."""
-        frame = self._channel.read(_IN_SIZE)
-        if not frame or len(frame) != _IN_SIZE:
+        frame = self._channel.read(IN_SIZE)
+        if not frame or len(frame) != IN_SIZE:
             raise SystemExit(0)
-        _, self._sense_ma, self._inputs, _, _ = struct.unpack(_IN, frame)
+        _, self._sense_ma, self._inputs, _, _ = struct.unpack(IN, frame)
         self._input_at = time.ticks_ms()
 
 

@@ -14,6 +14,11 @@ from .base import Output, PowerStage, pcc_mw
 TRIM_MA_SHARE = 8
 
 
+# A change of duty shows fully in the sensed current after this time; an earlier look teaches
+# nothing.
+SETTLE_MS = 45
+
+
 class Converter(PowerStage):
     """Current-controlled converter.
 
@@ -46,7 +51,7 @@ class Converter(PowerStage):
         return target_mw + abs(target_mw) // 100 * self._loss_bp // 100 + self._standing_mw
 
     def step(self, target_mw: int, pack_mv: int, sense_ma: int, dt_ms: int) -> Output:
-        if self._settled:
+        if self._settled and dt_ms >= SETTLE_MS:
             # half the error of the last tick: stable for any settling within one tick
             error_ma = self._asked_ma - sense_ma
             if -self._trim_max <= error_ma <= self._trim_max:

@@ -1,0 +1,70 @@
+"""What the two ports with an emulated pin header share: the pins, and their frames on a socket.
+
+Board to bench, little-endian: u32 wake-up time in ms since boot (0xFFFFFFFF: only on input),
+u8 outputs (bit 0 enable, bit 1 watchdog fed, bit 2 reset wanted), i16 duty in permille,
+u16 size of BMS bytes, u16 size of link bytes, then the bytes.
+Bench to board: u32 time in ms since boot, i32 sensed current in mA, u8 inputs (bit 0 interlock
+input closed), u16 size of BMS bytes, u16 size of link bytes, then the bytes.
+First frame from the bench: 8 bytes unique id, 32 bytes seed, u32 work slice in ms, u32 time in ms.
+"""
+
+from asyncio import core
+
+from .base import HAL
+from .scheduler import BufferedUART, LoopWaiter
+
+OUT = "<IBhHH"
+OUT_SIZE = 11
+IN = "<IiBHH"
+IN_SIZE = 13
+FIRST = "<II"
+FIRST_SIZE = 48
+
+ENABLE = 1
+FED = 2
+RESET = 4
+INTERLOCK_OK = 1
+
+
+class HeaderHAL(HAL):
+    """A board whose pins are bits in a frame; the port below decides when frames travel."""
+
+    def __init__(self, first: bytes):
+        """first: the first frame from the bench."""
+        self._unique_id = first[:8]
+        self.bms_uart = BufferedUART()
+        self.link_uart = BufferedUART()
+        self._outputs = 0
+        self._duty = 0
+        self._sense_ma = 0
+        self._inputs = 0
+
+    def sleep_ms(self, duration_ms: int):
+        return core.sleep_ms(duration_ms)
+
+    def waiter(self):
+        return LoopWaiter()
+
+    def enable_set(self, on: bool) -> None:
+        before = self._outputs
+        self._outputs = (before | ENABLE) if on else (before & ~ENABLE)
+        if before & ENABLE and not on:
+            self._off_now()
+
+    def _off_now(self) -> None:
+        """Send the pins when off must not wait until the loop is idle; a port may need to."""
+
+    def duty_set(self, duty_permille: int) -> None:
+        self._duty = duty_permille
+
+    def sense_ma(self) -> int:
+        return self._sense_ma
+
+    def interlock_ok(self) -> bool:
+        return bool(self._inputs & INTERLOCK_OK)
+
+    def watchdog_feed(self) -> None:
+        self._outputs |= FED
+
+    def unique_id(self) -> bytes:
+        return self._unique_id
