@@ -4,7 +4,6 @@ Byte for byte the same as `element.protocol`; tests prove it for every kind. Dec
 deterministic CBOR alone (RFC 8949 4.2.1): what decodes is encoded again and compared.
 """
 
-import hashlib
 from functools import lru_cache
 from typing import Any
 
@@ -15,6 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, utils
 
 from element.protocol import cbor, cose, schema
 from element.protocol.errors import DecodeError, RangeError, SignatureError
+from host_tools.identity.keys import public_from_raw
 
 _LEAVES = frozenset((bytes, bytearray, str, bool, type(None)))
 _SIGN = ec.ECDSA(hashes.SHA256(), deterministic_signing=True)
@@ -98,11 +98,6 @@ def decode_statement(kind: int, payload: bytes) -> dict[str, Any]:
     return schema.statement_from_wire(schema.table_of(kind), loads(payload))
 
 
-def key_id(public_key: bytes) -> bytes:
-    """Return the 8 bytes that name a raw public key, and its element."""
-    return hashlib.sha256(public_key).digest()[:8]
-
-
 def sign1(private_key: ec.EllipticCurvePrivateKey, typ: str, kid: bytes, payload: bytes) -> bytes:
     """Return a COSE_Sign1 with ES256 and an RFC 6979 nonce over payload."""
     protected = cose.protected_header(-7, kid=kid, typ=typ)
@@ -111,14 +106,7 @@ def sign1(private_key: ec.EllipticCurvePrivateKey, typ: str, kid: bytes, payload
     return cose.sign1_assemble(protected, payload, r.to_bytes(32, "big") + s.to_bytes(32, "big"))
 
 
-@lru_cache(maxsize=4096)
-def _public(raw: bytes) -> ec.EllipticCurvePublicKey:
-    if len(raw) != 64:
-        raise SignatureError("public_key", len(raw))
-    try:
-        return ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), b"\x04" + raw)
-    except ValueError as error:
-        raise SignatureError("public_key") from error
+_public = lru_cache(maxsize=4096)(public_from_raw)
 
 
 def verify1(data: bytes, public_key: bytes, typ: str) -> bytes:

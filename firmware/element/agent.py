@@ -1,7 +1,6 @@
 """The agent of one element: makes the objects, wires the handlers, supervises the tasks."""
 
 import asyncio
-import hashlib
 import sys
 
 from .bms.jbd import JBD
@@ -482,11 +481,6 @@ def latch_from_bytes(data: bytes) -> tuple:
     if not 0 <= parts[0] <= 255 or parts[3] < 0:
         raise DecodeError("latch", parts[0])
     return tuple(parts)
-
-
-def element_id_text(public_key: bytes) -> str:
-    """Return the 16 hex digits that name the element with this signing key."""
-    return "".join(["%02x" % byte for byte in hashlib.sha256(public_key).digest()[:8]])
 
 
 def main(board) -> None:

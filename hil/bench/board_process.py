@@ -13,9 +13,9 @@ from pathlib import Path
 
 from element.protocol.errors import BusError
 
+# As in element.hal.header, which only MicroPython can import.
 OUT = struct.Struct("<IBhHH")
 IN = struct.Struct("<IiBHH")
-FOREVER_MS = 0xFFFFFFFF
 # A board that is silent for this long of wall time hangs: no tick takes a hundredth of it.
 ANSWER_S_MAX = 20.0
 HEAP = "512k"

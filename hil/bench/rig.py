@@ -70,7 +70,6 @@ class Rig:
     to_host: Wire = field(default_factory=Wire)
     outputs: Outputs = field(default_factory=Outputs)
     wake_ms: int = 0
-    started_ms: int = 0
     fed_ms: int = 0
     bms_updated_ms: int = 0
     restart_at_ms: int | None = None

@@ -77,7 +77,6 @@ class RunResult:
     simulated_s: int = 0
     baseline_w: float = 0.0
     start_unix_ms: int = START_UNIX_MS
-    phase_starts_s: dict[str, int] = field(default_factory=dict)
     records: dict[bytes, list[dict[str, Any]]] = field(default_factory=dict)
 
 
@@ -183,7 +182,6 @@ class Run:
             self._sampler.set_baseline(BASELINE_S)
         self._index = index
         self._phase_start_ms = self._clock.now_ms
-        self.result.phase_starts_s[phase.name] = self._phase_start_ms // 1000
         for event in self._scenario.events:
             if event.phase == phase.name:
                 at_ms = self._phase_start_ms + round(event.at_s * 1000)

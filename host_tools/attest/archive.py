@@ -19,6 +19,7 @@ from host_tools import codec
 from host_tools.attest import merkle
 from host_tools.attest.commitment import Leaf, totals
 from host_tools.identity.issuer import TrustRoot
+from host_tools.identity.keys import key_id
 from host_tools.ledger.store import Ledger
 
 STATEMENTS_FILE = "statements.cborseq"
@@ -145,7 +146,7 @@ class Verifier:
     def _credential(self, statement: bytes) -> None:
         claims = self._open(schema.CREDENTIAL, statement, self._trust.issuer)
         sign_key = schema.raw_key(claims["cnf"]["cose_key"])
-        element_id = codec.key_id(sign_key)
+        element_id = key_id(sign_key)
         if claims["subject"] != element_id.hex():
             raise SignatureError("subject is not the key's id", claims["subject"])
         self._claims[element_id] = claims

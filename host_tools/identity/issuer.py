@@ -13,7 +13,7 @@ from typing import Any
 from element.protocol import schema
 from element.protocol.errors import DecodeError, SignatureError
 from host_tools import codec
-from host_tools.identity.keys import KeyPair, hkdf_sha256, make_key_pair
+from host_tools.identity.keys import KeyPair, hkdf_sha256, key_id, make_key_pair
 
 ENROLMENT_INFO = b"cellwall enrolment 1"
 VALID_S = 10 * 365 * 86400
@@ -98,7 +98,7 @@ class Issuer:
         codec.verify1(request, sign_key, schema.STATEMENT_TYP[schema.ENROL_REQUEST])
         if fields["challenge"] != challenge:
             raise SignatureError("challenge")
-        if fields["element_id"] != codec.key_id(sign_key):
+        if fields["element_id"] != key_id(sign_key):
             raise SignatureError("element_id")
         claims: dict[str, Any] = {
             "issuer": self._name,

@@ -32,6 +32,11 @@ def public_from_raw(raw: bytes) -> ec.EllipticCurvePublicKey:
         raise SignatureError("public_key") from error
 
 
+def key_id(public_key: bytes) -> bytes:
+    """Return the 8 bytes that name a raw public key, and its element."""
+    return hashlib.sha256(public_key).digest()[:8]
+
+
 def hkdf_sha256(ikm: bytes, salt: bytes, info: bytes, length: int) -> bytes:
     """Return length bytes of HKDF-SHA256 (RFC 5869)."""
     return HKDF(algorithm=hashes.SHA256(), length=length, salt=salt, info=info).derive(ikm)
@@ -51,8 +56,8 @@ class KeyPair:
 
     @property
     def key_id(self) -> bytes:
-        """The first 8 bytes of SHA-256 over the raw public key."""
-        return hashlib.sha256(self.public).digest()[:8]
+        """The 8 bytes that name this key."""
+        return key_id(self.public)
 
     def agree(self, peer_public: bytes) -> bytes:
         """Return the 32-byte ECDH secret with a peer. Raises SignatureError for a bad key."""

@@ -52,7 +52,6 @@ class HostPort:
         self._who_at = None
         self._dropped = 0
         self.handlers = {schema.WHO: self._on_who}
-        self.refused = 0
 
     @property
     def has_session(self) -> bool:

@@ -92,8 +92,3 @@ def name_of(names: tuple, number: int) -> str:
     if 0 <= number < len(names):
         return names[number]
     return "code %d" % number
-
-
-def inhibit_text(bits: int) -> str:
-    """Return the names of the inhibits in bits, joined by commas; empty for none."""
-    return ", ".join([name for bit, name in INHIBIT_NAMES if bits & bit])
