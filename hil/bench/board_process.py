@@ -20,6 +20,7 @@ IN = struct.Struct("<IiBHH")
 ANSWER_S_MAX = 20.0
 HEAP = "512k"
 RECEIVE_SIZE = 16384
+start_process = subprocess.Popen
 
 
 @dataclass
@@ -93,7 +94,7 @@ class BoardProcess:
         path = f"{spec.firmware}:{spec.board}:.frozen"
         with (spec.flash / "console.log").open("ab") as log:
             try:
-                self._process = subprocess.Popen(
+                self._process = start_process(
                     command, cwd=spec.flash, stdin=theirs.fileno(), stdout=log, stderr=log,
                     env={"MICROPYPATH": path, "PATH": "/usr/bin:/bin"},
                     pass_fds=uart_fds or (), start_new_session=True)  # Ctrl-C is for the bench
@@ -101,7 +102,10 @@ class BoardProcess:
                 raise BusError("board cannot start", f"{spec.name}: {error}") from error
             finally:
                 theirs.close()
-        ours.sendall(spec.unique_id + spec.seed + struct.pack("<II", spec.slice_ms, now_ms))
+        try:
+            ours.sendall(spec.unique_id + spec.seed + struct.pack("<II", spec.slice_ms, now_ms))
+        except OSError:
+            pass  # it died at once: the first exchange finds it gone, as after any death
         self._channel = ours
         self._fd = ours.fileno()
         self._held = b""
