@@ -22,7 +22,8 @@ def lowest_profile() -> dict[str, Any]:
     """Return a profile with every field at the low end of its range, kind converter."""
     fields: dict[str, Any] = {}
     for _, name, kind, low, _ in schema.PROFILE:
-        fields[name] = "LFP" if kind == schema.TEXT else low
+        special = {schema.TEXT: "LFP", schema.INTS: [], schema.BOOL: False}
+        fields[name] = special.get(kind, low)
     return fields
 
 

@@ -108,7 +108,9 @@ class Peer:
             "power_mw_charge_ready": 1_000_000, "pack_mv": 51200, "current_ma": 0,
             "current_age_ms": 0, "soc_bp": 5000, "cell_mv_min": 3200, "cell_mv_max": 3210,
             "temperature_mdegc_max": 25000, "bms_age_ms": 100, "cells_age_ms": 100, "fets": 0,
-            "refused_count": 0, "dropped_count": 0, "late_ms_max": 0} | changes
+            "refused_count": 0, "dropped_count": 0, "late_ms_max": 0, "flags": 0,
+            "soc_bp_low": 5000, "soc_bp_high": 5000, "soc_bp_doubt": 100, "cell_index_min": 0,
+            "cell_index_max": 1, "bms_errors": 0, "bms_lost_count": 0, "bms_note": ""} | changes
         self.send(schema.TELEMETRY, fields)
 
     def kinds(self) -> list[int]:

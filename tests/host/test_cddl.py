@@ -48,6 +48,7 @@ RULES = {
     schema.RELEASE: "release",
     schema.STATEMENT: "statement-message",
     schema.STATEMENT_ACK: "statement-ack",
+    schema.OWNER_LIMIT: "owner-limit",
     schema.WHO: "who",
     schema.HERE: "here",
     schema.ENROL_OFFER: "enrol-offer",
@@ -110,6 +111,8 @@ def at(field_type: int, low, high: int, number: int):
         return "t" * number
     if field_type == schema.BOOL:
         return bool(number)
+    if field_type == schema.INTS:
+        return [number, low, high]
     return number
 
 

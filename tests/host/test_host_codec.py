@@ -68,6 +68,8 @@ def field_values(field_type: int, low, high) -> st.SearchStrategy:
         return text.map(lambda value: value.encode()[:high].decode(errors="ignore"))
     if field_type == schema.BOOL:
         return st.booleans()
+    if field_type == schema.INTS:
+        return st.lists(st.integers(low, high), max_size=schema.INTS_MAX)
     numbers = st.integers(low, high) | st.sampled_from([low, high])
     return numbers | st.none() if field_type == schema.INT_OR_NONE else numbers
 

@@ -169,7 +169,7 @@ def test_what_moves_energy_never_comes_in_the_clear():
             fields = {}
             for name, field_type, low, high in schema.table_of(kind):
                 fields[name] = {schema.BYTES: bytes(max(low, 1)), schema.BOOL: True,
-                                schema.TEXT: "t"}.get(field_type, high)
+                                schema.TEXT: "t", schema.INTS: []}.get(field_type, high)
             bench.host.plain(kind, fields)
         bench.port.receive()
         assert bench.taken == []

@@ -22,6 +22,8 @@ def value_at(field_type, low, high, end):
         return "t" * bound
     if field_type == schema.BOOL:
         return bool(end)
+    if field_type == schema.INTS:
+        return [bound] * (schema.INTS_MAX if end else 0)
     return {row_of(row)[0]: value_at(*row_of(row)[1:], end) for row in low}
 
 
@@ -31,6 +33,9 @@ def outside(field_type, low, high):
         return [None, {}, 1, b""]
     if field_type == schema.BOOL:
         return [0, 1, None, "true"]
+    if field_type == schema.INTS:
+        return [None, 1, b"", {}, [low - 1], [low, high + 1], [True], [None],
+                [low] * (schema.INTS_MAX + 1)]
     if field_type in (schema.INT, schema.INT_OR_NONE):
         wrong = [low - 1, high + 1, True, False, b"\x01", "1", [1]]
         return wrong + ([None] if field_type == schema.INT else [])
@@ -68,7 +73,7 @@ def refused(error, function, *args):
 
 
 def test_the_kinds_are_those_of_the_design():
-    assert len(schema.STATEMENT_KINDS) == 7 and len(schema.MESSAGE_KINDS) == 15
+    assert len(schema.STATEMENT_KINDS) == 7 and len(schema.MESSAGE_KINDS) == 16
     assert set(schema.STATEMENT_TYP) == set(schema.STATEMENT_KINDS)
     assert len(set(schema.STATEMENT_TYP.values())) == 7
     assert set(schema.SESSION_KINDS) | set(schema.LINK_KINDS) == set(schema.MESSAGE_KINDS)
@@ -142,7 +147,7 @@ def test_what_is_no_message_is_refused():
     for wire in (None, 1, "x", b"", {}, {16: 1}, [], [0], [1], [None], [True], ["17"], [[17]],
                  [b"\x11"], [9999, 1], [-1], [schema.WHO], [schema.CREDENTIAL]):
         assert refused(DecodeError, schema.message_from_wire, wire), wire
-    for kind in (0, 8, 15, 25, 38, -1):
+    for kind in (0, 8, 15, 26, 38, -1):
         assert refused(DecodeError, schema.table_of, kind)
         assert refused(RangeError, schema.message_to_wire, kind, {})
 

@@ -23,10 +23,20 @@ REASON_CLOCK = 15
 REASON_SERVICE = 16
 REASON_BMS = 17
 REASON_STORAGE = 18
+REASON_RESERVE = 19
+REASON_ENERGY = 20
+REASON_THERMAL = 21
+REASON_SWING = 22
+REASON_CYCLES = 23
+REASON_RESPONSE = 24
+REASON_OWNER = 25
+REASON_MONITOR = 26
 REASON_NAMES = (
     "none", "power", "current", "soc low", "soc high", "cell low", "cell high", "too cold",
     "too hot", "ramp", "lease", "stale reading", "tripped", "sequence", "not enrolled",
-    "clock not set", "service class", "bms protection", "flash",
+    "clock not set", "service class", "bms protection", "flash", "backup reserve", "energy",
+    "thermal envelope", "mechanical envelope", "cycles a day", "response class",
+    "an owner's limit", "monitor only",
 )
 
 # What latched the interlock (SafetyEvent.cause, Telemetry.trip_cause). The first one is kept.
@@ -41,10 +51,30 @@ TRIP_TEMPERATURE = 7
 TRIP_NOT_ACTUATED = 8
 TRIP_TASK_FAILED = 9
 TRIP_SELF_TEST = 10
+TRIP_SENSE = 11
+TRIP_WATCHDOG = 12
+TRIP_STAGE = 13
 TRIP_NAMES = (
     "none", "fire alarm", "operator", "interlock input", "over-current", "cell under-voltage",
     "cell over-voltage", "temperature", "not actuated", "task failed", "self-test",
+    "current measurements disagree", "watchdog", "power stage",
 )
+# A SafetyEvent whose cause is one of these latched nothing: it is a notice, kept in the chain.
+NOTICE_BOOT = 64  # value: why (RESET_*), limit: how many boots so far
+# value: statements given up for want of room, in addition to those that an earlier notice told
+# of; limit: seconds from the first one's beginning to the last one's end
+NOTICE_GAP = 65
+NOTICE_SOC = 66  # value: the BMS's SoC in bp, limit: the element's own estimate
+NOTICE_TORN = 67  # value: torn tails that the boot found on flash, limit: 0
+NOTICE_NAMES = ("boot", "records given up", "SoC in doubt", "torn tail on flash")
+
+# Why the board started (NOTICE_BOOT).
+RESET_UNKNOWN = 0
+RESET_POWER_ON = 1
+RESET_WATCHDOG = 2
+RESET_SOFTWARE = 3
+RESET_BROWN_OUT = 4
+RESET_NAMES = ("unknown", "power on", "watchdog", "software", "brown-out")
 
 # Why the power stage is held at zero although nothing is latched (Telemetry.inhibits, a bit set).
 INHIBIT_NOT_ENROLLED = 1
@@ -54,9 +84,11 @@ INHIBIT_LIMIT = 8
 INHIBIT_BMS = 16
 INHIBIT_CLOCK = 32
 INHIBIT_STORAGE = 64
+INHIBIT_MONITOR = 128
 INHIBIT_NAMES = (
     (1, "not enrolled"), (2, "stale reading"), (4, "no live lease"), (8, "at a limit"),
     (16, "bms protection"), (32, "clock not set"), (64, "flash not written"),
+    (128, "monitor only"),
 )
 
 # What the element is doing (Telemetry.state). UNKNOWN is a state and never a target.
@@ -71,12 +103,23 @@ STATE_NAMES = ("unknown", "unenrolled", "idle", "active", "inhibited", "tripped"
 # What kind of power stage an element has (Profile.kind).
 KIND_CONVERTER = 1
 KIND_BMS_FETS = 2
-KIND_NAMES = ("unknown", "converter", "bms_fets")
+KIND_RELAY = 3
+KIND_SUNSPEC = 4
+KIND_NAMES = ("unknown", "converter", "bms_fets", "relay", "sunspec")
 
 # Service classes, a bit set in the profile and one bit in a setpoint.
 SERVICE_REGULATION = 1
 SERVICE_ENERGY = 2
 SERVICE_TEST = 4
+SERVICE_FREQUENCY = 8
+SERVICE_BACKUP = 16
+SERVICE_CAPACITY = 32
+# (class, time in ms in which an element must have followed a setpoint of it); an element that
+# is credentialed as slower does not take it.
+SERVICE_RESPONSE_MS = (
+    (SERVICE_FREQUENCY, 1000), (SERVICE_BACKUP, 2000), (SERVICE_REGULATION, 4000),
+    (SERVICE_ENERGY, 60_000), (SERVICE_TEST, 600_000), (SERVICE_CAPACITY, 600_000),
+)
 
 # Quality flags of an execution record, a bit set; 0 is a clean interval.
 QUALITY_STALE = 1
@@ -85,6 +128,39 @@ QUALITY_TRIPPED = 4
 QUALITY_CLOCK_STEPPED = 8
 QUALITY_PARTIAL = 16
 QUALITY_REFUSED = 32
+QUALITY_SOC_DOUBT = 64
+
+# What else there is to know (Telemetry.flags, a bit set).
+FLAG_SOC_DOUBT = 1
+FLAG_SOC_AT_REST = 2
+FLAG_BALANCING = 4
+FLAG_MONITOR = 8
+FLAG_NAMES = (
+    (1, "SoC in doubt"), (2, "SoC from rest voltage"), (4, "balancing"), (8, "monitor only"),
+)
+
+
+# Units of a trip's value and limit, for people; what is not here is a bare number.
+_UNITS = {TRIP_OVER_CURRENT: "mA", TRIP_CELL_LOW: "mV", TRIP_CELL_HIGH: "mV",
+          TRIP_TEMPERATURE: "mdegC", TRIP_SENSE: "mA"}
+
+
+def cause_text(cause: int, value: int, limit: int, index) -> str:
+    """Return a safety event in words: the cause, which cell or thermometer, value and limit."""
+    text = cause_name(cause)
+    unit = _UNITS.get(cause, "")
+    if index is not None:
+        text += ", %s %d" % ("sensor" if cause == TRIP_TEMPERATURE else "cell", index + 1)
+    if value or limit:
+        text += ": %d %s, limit %d %s" % (value, unit, limit, unit)
+    return text.replace(" ,", ",").rstrip()
+
+
+def cause_name(cause: int) -> str:
+    """Return the name of a SafetyEvent's cause: a trip or a notice."""
+    if cause >= NOTICE_BOOT:
+        return name_of(NOTICE_NAMES, cause - NOTICE_BOOT)
+    return name_of(TRIP_NAMES, cause)
 
 
 def name_of(names: tuple, number: int) -> str:

@@ -15,6 +15,8 @@ TEXT = 2  # low..high is the size in UTF-8 bytes
 BOOL = 3
 MAP = 4  # low is the table of the inner map
 INT_OR_NONE = 5
+INTS = 6  # at most INTS_MAX integers, each low..high
+INTS_MAX = 16
 
 _U32 = 0xFFFFFFFF
 _POWER = 100_000_000  # 100 kW in mW: no element is larger
@@ -50,6 +52,7 @@ TRIP = 21
 RELEASE = 22
 STATEMENT = 23
 STATEMENT_ACK = 24
+OWNER_LIMIT = 25
 
 # Link messages: in the clear, before a session; they never move energy and never change limits.
 WHO = 32
@@ -70,7 +73,7 @@ CNF = ((1, "cose_key", MAP, COSE_KEY, 0),)
 
 # The admissibility profile inside a credential: limits that no message can widen.
 PROFILE = (
-    (1, "kind", INT, 1, 2),
+    (1, "kind", INT, 1, 4),
     (2, "power_mw_discharge_max", INT, 0, _POWER),
     (3, "power_mw_charge_max", INT, 0, _POWER),
     (4, "current_ma_discharge_max", INT, 0, 1_000_000),
@@ -79,8 +82,8 @@ PROFILE = (
     (7, "soc_bp_max", INT, 0, 10000),
     (8, "cell_mv_min", INT, 500, 5000),
     (9, "cell_mv_max", INT, 500, 5000),
-    (10, "temperature_mdegc_min", INT, -40000, 100000),
-    (11, "temperature_mdegc_max", INT, -40000, 100000),
+    (10, "temperature_mdegc_discharge_min", INT, -40000, 100000),
+    (11, "temperature_mdegc_discharge_max", INT, -40000, 100000),
     (12, "ramp_mw_per_s", INT, 1, 1_000_000_000),
     (13, "lease_ms_max", INT, 100, 60000),
     (14, "reading_age_ms_max", INT, 100, 2000),
@@ -91,6 +94,22 @@ PROFILE = (
     (19, "services", INT, 0, 0xFFFF),
     (20, "chemistry", TEXT, 1, 16),
     (21, "role", TEXT, 1, 16),
+    (22, "temperature_mdegc_charge_min", INT, -40000, 100000),
+    (23, "temperature_mdegc_charge_max", INT, -40000, 100000),
+    # soc_bp, share of the largest power in bp, soc_bp, share...: linear between, flat beyond
+    (24, "discharge_bp_at_soc", INTS, 0, 10000),
+    (25, "charge_bp_at_soc", INTS, 0, 10000),
+    (26, "capacity_mah", INT, 1, 10_000_000),
+    (27, "reserve_soc_bp", INT, 0, 10000),
+    (28, "response_ms", INT, 1, 600_000),
+    # the envelopes of an element in a wall or a column; a window of 0 is no envelope
+    (29, "thermal_window_s", INT, 0, 86400),
+    (30, "thermal_mwh_max", INT, 0, 1_000_000_000),
+    (31, "thermal_rise_mdegc_max", INT, 0, 100_000),
+    (32, "swing_window_s", INT, 0, 604_800),
+    (33, "swing_bp_max", INT, 0, 10000),
+    (34, "day_cycles_milli_max", INT, 0, 100_000),  # thousandths of a full cycle; 0 is no limit
+    (35, "monitor_only", BOOL, 0, 1),
 )
 
 # CWT claims (RFC 8392) 1 iss, 2 sub, 4 exp, 5 nbf, 6 iat, 8 cnf (RFC 8747); the private claims
@@ -147,6 +166,7 @@ _STATEMENTS = {
         (6, "value", INT, -_INT32, _INT32),
         (7, "limit", INT, -_INT32, _INT32),
         (8, "released", BOOL, 0, 1),
+        (9, "index", INT_OR_NONE, 0, 255),  # of the cell or thermometer, from 0
     ),
     INTERVAL_COMMITMENT: (
         (1, "aggregator_id", BYTES, 8, 8),
@@ -217,6 +237,15 @@ _MESSAGES = {
         ("refused_count", INT, 0, _U32),
         ("dropped_count", INT, 0, _U32),
         ("late_ms_max", INT, 0, 0xFFFF),
+        ("flags", INT, 0, 0xFFFF),
+        ("soc_bp_low", INT_OR_NONE, 0, 10000),
+        ("soc_bp_high", INT_OR_NONE, 0, 10000),
+        ("soc_bp_doubt", INT_OR_NONE, 0, 10000),
+        ("cell_index_min", INT_OR_NONE, 0, 255),
+        ("cell_index_max", INT_OR_NONE, 0, 255),
+        ("bms_errors", INT_OR_NONE, 0, _U32),
+        ("bms_lost_count", INT, 0, _U32),
+        ("bms_note", TEXT, 0, 96),
     ),
     TIME_SYNC: (
         ("unix_ms", INT, 0, _TIME),
@@ -229,6 +258,13 @@ _MESSAGES = {
     RELEASE: (("order", BYTES, 1, 512),),
     STATEMENT: (("statement", BYTES, 1, 2048),),
     STATEMENT_ACK: (("counter", INT, 0, _U32),),
+    OWNER_LIMIT: (
+        ("owner", TEXT, 1, 16),
+        ("sequence", INT, 1, _U32),
+        ("power_mw_discharge_max", INT, 0, _POWER),
+        ("power_mw_charge_max", INT, 0, _POWER),
+        ("lease_ms", INT, 0, 86_400_000),
+    ),
     WHO: (("host_nonce", BYTES, 16, 16),),
     HERE: (
         ("element_id", BYTES, 8, 8),
@@ -293,6 +329,8 @@ def _check(name: str, field_type: int, low, high: int, value):
     elif field_type == BOOL:
         if value is True or value is False:
             return value
+    elif isinstance(value, (list, tuple)) and len(value) <= INTS_MAX:
+        return [_check(name, INT, low, high, item) for item in value]
     raise RangeError(name, value)
 
 
