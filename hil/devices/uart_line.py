@@ -5,11 +5,19 @@ Time is integer milliseconds at the interface and microseconds inside: at 9600 b
 """
 
 from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
 from random import Random
 
 BITS_PER_BYTE = 10
 SPLIT_GAP_MS = (20, 100)
-FAULT_MODES = ("drop", "flip", "split", "wrong_length", "echo", "merge")
+LATE_MS = (300, 1500)
+NOISE_GAP_MS = (0, 20)
+NOISE_SIZE_MAX = 16
+FAULT_MODES = (
+    "drop", "flip", "split", "wrong_length", "echo", "merge",
+    "late", "stuck", "other_address", "noise",
+)
 QUEUE_CHUNKS_MAX = 64
 
 
@@ -68,21 +76,38 @@ class SendLine:
         return bytes(out)
 
 
+@dataclass(frozen=True)
+class FaultParts:
+    """Hold what only a protocol or a device can do to a reply.
+
+    wrong_length: a length that lies, with a checksum made to fit. other_address: the same
+    reply as if another device had sent it, checksum made to fit. freeze: remember the values
+    of now for stuck replies.
+    """
+
+    wrong_length: Callable[[Random, bytes], bytes]
+    other_address: Callable[[Random, bytes], bytes]
+    freeze: Callable[[], None]
+
+
 class FaultLayer:
     """Damage replies with a given probability, in one chosen way.
 
     `mode` is None or one of FAULT_MODES: drop (one byte is lost), flip (one bit), split (two
-    parts with a pause), wrong_length (length byte off, checksum made to fit), echo (the
-    request comes back first), merge (held back and sent glued to the next reply).
-    `hit_count` counts the replies damaged. All choices come from rng.
+    parts with a pause), wrong_length (length off, checksum made to fit), echo (the request
+    comes back first), merge (held back and sent glued to the next reply), late (comes after
+    LATE_MS), stuck (all values are those of the moment the mode was set, frame and checksum
+    are good), other_address (as from another device), noise (1..NOISE_SIZE_MAX random bytes
+    before it). `hit_count` counts the replies damaged. All choices come from rng.
     """
 
-    def __init__(self, rng: Random) -> None:
+    def __init__(self, rng: Random, parts: FaultParts) -> None:
         """Start without faults."""
         self.hit_count = 0
         self._mode: str | None = None
         self._probability = 0.0
         self._rng = rng
+        self._parts = parts
         self._held = b""
 
     @property
@@ -94,6 +119,8 @@ class FaultLayer:
     def mode(self, mode: str | None) -> None:
         if mode is not None and mode not in FAULT_MODES:
             raise ValueError(f"fault mode {mode!r}: use None or one of {FAULT_MODES}")
+        if mode == "stuck" and self._mode != "stuck":
+            self._parts.freeze()
         self._mode = mode
 
     @property
@@ -107,15 +134,20 @@ class FaultLayer:
             raise ValueError(f"fault probability {probability} outside 0..1")
         self._probability = probability
 
-    def apply(self, request: bytes, reply: bytes) -> list[tuple[int, bytes]]:
+    def apply(
+        self, request: bytes, reply: bytes, stuck: Callable[[], bytes]
+    ) -> list[tuple[int, bytes]]:
         """Return what is sent instead of reply: (pause in ms before it, bytes), in order.
 
-        An empty list means that nothing is sent now.
+        stuck makes the reply anew from the frozen values. An empty list means that nothing
+        is sent now.
         """
         held, self._held = self._held, b""
         if self._mode is None or self._rng.random() >= self._probability:
             return [(0, held + reply)]
         self.hit_count += 1
+        if self._mode == "stuck":
+            return [(0, held + stuck())]
         return self._damage(held, request, reply)
 
     def _damage(self, held: bytes, request: bytes, reply: bytes) -> list[tuple[int, bytes]]:
@@ -131,21 +163,18 @@ class FaultLayer:
             cut = rng.randrange(1, len(reply))
             return [(0, held + reply[:cut]), (rng.randint(*SPLIT_GAP_MS), reply[cut:])]
         if self._mode == "wrong_length":
-            return [(0, held + _with_wrong_length(rng, reply))]
+            return [(0, held + self._parts.wrong_length(rng, reply))]
         if self._mode == "echo":
             return [(0, held + request + reply)]
+        if self._mode == "late":
+            return [(rng.randint(*LATE_MS), held + reply)]
+        if self._mode == "other_address":
+            return [(0, held + self._parts.other_address(rng, reply))]
+        if self._mode == "noise":
+            noise = rng.randbytes(rng.randint(1, NOISE_SIZE_MAX))
+            return [(0, held + noise), (rng.randint(*NOISE_GAP_MS), reply)]
         # merge: one reply is held; a second one in a row goes out together with it.
         if held:
             return [(0, held + reply)]
         self._held = reply
         return []
-
-
-def _with_wrong_length(rng: Random, reply: bytes) -> bytes:
-    """Return a JBD reply whose length byte lies by 1..4, with a checksum that fits the lie."""
-    off = rng.choice((-4, -3, -2, -1, 1, 2, 3, 4))
-    broken = bytearray(reply)
-    broken[3] = (broken[3] + off) & 0xFF
-    checksum = -sum(broken[2:-3]) & 0xFFFF
-    broken[-3:-1] = checksum.to_bytes(2, "big")
-    return bytes(broken)

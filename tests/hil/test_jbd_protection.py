@@ -5,7 +5,7 @@ from random import Random
 import pytest
 
 from hil.devices.jbd import JBDEmulator
-from hil.devices.jbd_protection import (
+from hil.devices.protection import (
     ERROR_CELL_OVERVOLT,
     ERROR_CELL_UNDERVOLT,
     ERROR_CHARGE_OVERCURRENT,
