@@ -11,8 +11,9 @@ from typing import Any
 
 from element.protocol import cbor, cose, framing, schema
 from element.protocol.errors import Error
+from hil.devices import BMS_FAMILIES
 
-from . import element_targets
+from . import bms_targets, element_targets
 from .defect import DefectError
 from .targets import TARGETS
 
@@ -47,6 +48,8 @@ def _example(field_type: int, low: Any, high: int) -> Any:
         return "t" * max(low, min(high, 5))
     if field_type == schema.BOOL:
         return True
+    if field_type == schema.INTS:
+        return [low, high]
     return (low + high) // 2
 
 
@@ -86,8 +89,8 @@ def corpus(target_name: str) -> list[bytes]:
         wires = [framing.encode_frame(data) for data in plain]
         long_run = framing.encode_frame(b"\x07" * 300) + framing.encode_frame(bytes(100))
         return [*wires, b"".join(wires[:4]), long_run]
-    if target_name == "jbd":
-        return element_targets.jbd_corpus()
+    if target_name in BMS_FAMILIES:
+        return bms_targets.bms_corpus(target_name)
     if target_name == "host_port":
         return element_targets.host_port_corpus()
     raise KeyError(target_name)

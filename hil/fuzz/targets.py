@@ -10,9 +10,10 @@ from collections.abc import Callable
 
 from element.protocol import cbor, cose, framing, schema
 from element.protocol.errors import DecodeError
+from hil.devices import BMS_FAMILIES
 from host_tools import codec
 
-from . import element_targets
+from . import bms_targets, element_targets
 from .defect import DefectError
 
 FRAME_PAYLOAD_SIZE_MAX = 300
@@ -134,6 +135,6 @@ TARGETS: dict[str, Callable[[bytes], bool]] = {
     "cose_sign1": cose_sign1,
     "cose_mac0": cose_mac0,
     "frames": frames,
-    "jbd": element_targets.jbd_stream,
     "host_port": element_targets.host_port,
+    **{family: bms_targets.bms_stream(family) for family in BMS_FAMILIES},
 }
