@@ -1,92 +1,34 @@
 """Make signed statements in the background and chain the ledger's ones by hash.
 
 A record or safety event gets its counter and the SHA-256 of the statement before it when its
-turn to be signed comes, so the chain has no gaps even when several wait.
+turn to be signed comes, so the chain has no gaps even when several wait. One that finds no room
+is given up before that: the chain stays whole, and a notice in it tells what is missing.
 """
 
 import hashlib
 
-from ..crypto.p256 import SignJob
-from ..protocol import cbor, cose, schema
-from ..protocol.errors import DecodeError, RangeError
+from ..protocol import codes, schema
+from .statement import CHAINED, StatementJob, notice, time_of
 
-# Statements held in memory for the host: the oldest ones; the flash has the others.
-UNACKED_MAX = 64
-# Statements held in memory while the flash does not take them.
-UNWRITTEN_MAX = 16
+# Statements held in memory for the host: the oldest ones; the flash has them all.
+UNACKED_MAX = 6
+# Statements held in memory while the flash does not take them; the last ones are for events.
+UNWRITTEN_MAX = 8
+_SPARE_UNWRITTEN = 3
 # Places in the worker's queue that are kept free of what can be asked for again.
 _SPARE_RECORD = 2
 _SPARE_UNCHAINED = 8
-
-
-class _StatementJob:
-    """Encode one statement, sign it in slices, and keep the result."""
-
-    def __init__(self, signer, kind: int, fields: dict):
-        self._signer = signer
-        self._kind = kind
-        self._fields = fields
-        self._sign = None
-        self._parts = None
-        self.statement = b""
-
-    def step(self) -> bool:
-        """Do one slice: first the encoding, then the signature, at last the flash write.
-
-        Fields that do not fit their statement end the job, counted, with empty bytes.
-        """
-        if self._sign is None:
-            try:
-                self._begin()
-            except RangeError:
-                self._signer.lost_count += 1
-                return True
-            return False
-        if self._sign.step():
-            protected, payload = self._parts
-            self.statement = cose.sign1_assemble(protected, payload, self._sign.signature)
-            if self._kind in Signer.CHAINED:
-                self._signer.chained(self._fields["counter"], self.statement)
-            return True
-        return False
-
-    def _begin(self) -> None:
-        signer = self._signer
-        if self._kind in Signer.CHAINED:
-            self._fields["element_id"] = signer.element_id
-            self._fields["counter"] = signer.counter + 1
-            self._fields["previous_hash"] = signer.previous_hash
-        table = schema.table_of(self._kind)
-        payload = cbor.encode(schema.statement_to_wire(table, self._fields))
-        protected = cose.protected_header(
-            -7, kid=signer.element_id, typ=schema.STATEMENT_TYP[self._kind]
-        )
-        digest = hashlib.sha256(cose.sig_structure(protected, payload)).digest()
-        self._parts = (protected, payload)
-        self._sign = SignJob(signer.private_key, digest)
-
-
-class _RefillJob:
-    """Read statements that memory had no room for back from flash, one entry a slice."""
-
-    def __init__(self, signer, entries):
-        self._signer = signer
-        self._entries = entries
-
-    def step(self) -> bool:
-        """Take one entry; True when memory is full again or the flash has no more."""
-        entry = next(self._entries, None)
-        return self._signer.refilled(entry)
+_NUMBER_MAX = 0x7FFFFFFF
 
 
 class Signer:
     """The element's signing key, its chain, and the statements the host has not yet taken.
 
-    `unacked` holds (counter, statement) in the order of the chain without a gap. storage_ok is
-    False while the flash does not take statements: they are kept in memory and tried again.
+    `unacked` holds (counter, statement) in the order of the chain; each is on flash before it is
+    offered, so no counter is ever used for two statements. storage_ok is False while the flash
+    does not take statements: a few are kept in memory and tried again. A log that is full is no
+    such failure: what it has no room for is given up (`lost_count`) and told of by a notice.
     """
-
-    CHAINED = (schema.EXECUTION_RECORD, schema.SAFETY_EVENT)
 
     def __init__(self, worker, log):
         self._worker = worker
@@ -98,11 +40,17 @@ class Signer:
         self.unacked = []
         self.lost_count = 0
         self.write_error_count = 0
+        self.read_error_count = 0
         self.on_statement = None
         self._unwritten = []
-        self._behind = False
+        self._behind = True  # the flash has more than `unacked`
         self._refilling = False
-        self._acked = 0
+        self._torn_count = 0  # found at boot and not yet told of
+        # given up and not yet told of: how many, from and to in Unix ms
+        self._gap_count = 0
+        self._gap_from_ms = 0
+        self._gap_to_ms = 0
+        self._told_count = 0  # given up since there was no room, and told of
 
     @property
     def storage_ok(self) -> bool:
@@ -110,21 +58,16 @@ class Signer:
         return not self._unwritten
 
     def load(self, private_key: bytes, element_id: bytes) -> None:
-        """Take the key and find the end of the chain on flash.
-
-        An entry that is whole but no statement is counted as lost and passed over.
-        """
+        """Take the key and find the end of the chain on flash."""
         self.private_key = private_key
         self.element_id = element_id
-        for entry in self._log.entries():
-            try:
-                counter = _counter_of(entry)
-            except DecodeError:
-                self.lost_count += 1
-                continue
-            self.counter = counter
-            self.previous_hash = hashlib.sha256(entry).digest()
-            self._keep(counter, entry)
+        newest = self._log.load()
+        self._torn_count = self._log.torn_count
+        if newest is not None:
+            self.counter = newest[0]
+            self.previous_hash = hashlib.sha256(newest[1]).digest()
+        while not self.step():
+            pass
 
     def submit(self, kind: int, fields: dict, done=None) -> bool:
         """Queue a statement; `done(statement)` gets its bytes. False, counted, when full.
@@ -134,17 +77,78 @@ class Signer:
         spare = 0
         if kind == schema.EXECUTION_RECORD:
             spare = _SPARE_RECORD
-        elif kind not in self.CHAINED:
+        elif kind not in CHAINED:
             spare = _SPARE_UNCHAINED
 
         def finished(job) -> None:
             if done is not None and job.statement:
                 done(job.statement)
 
-        accepted = self._worker.submit(_StatementJob(self, kind, fields), finished, spare)
+        accepted = self._worker.submit(StatementJob(self, kind, fields), finished, spare)
         if not accepted:
-            self.lost_count += 1
+            if kind in CHAINED:
+                self._give_up(fields)
+            else:
+                self.lost_count += 1
         return accepted
+
+    # room
+
+    def has_room(self, kind: int) -> bool:
+        """Return True when one more statement has its place in memory and on flash.
+
+        Records leave a segment's worth to events, and one place to the notice that is due.
+        """
+        self._write_out()
+        needed = len(self._unwritten) + 1
+        if kind == schema.SAFETY_EVENT:
+            return needed <= UNWRITTEN_MAX and needed <= self._log.room
+        needed += self._gap_count > 0
+        if needed > UNWRITTEN_MAX - _SPARE_UNWRITTEN \
+                or needed + self._log.reserve > self._log.room:
+            return False
+        self._told_count = 0
+        return True
+
+    def notice_due(self, now_ms: int):
+        """Return the fields of a notice that the chain owes and has room for, else None."""
+        if self._torn_count and self.has_room(schema.SAFETY_EVENT):
+            torn_count = self._torn_count
+            self._torn_count = 0
+            return notice(codes.NOTICE_TORN, now_ms, torn_count, 0)
+        if self._gap_count and self.has_room(schema.EXECUTION_RECORD):
+            return self._gap_notice(now_ms)
+        return None
+
+    def refuse(self, fields: dict):
+        """Give a statement up. Returns the fields of the notice to write in its place, or None.
+
+        A power cut would forget what is not told of. So the first is told of at once, and more
+        whenever they are more than all before: few notices, of which a cut forgets less than
+        half. They take no more than half of the events' reserve.
+        """
+        self._give_up(fields)
+        if self._gap_count <= self._told_count or not self.has_room(schema.SAFETY_EVENT) \
+                or self._log.room <= self._log.reserve // 2:
+            return None
+        self._told_count += self._gap_count
+        return self._gap_notice(time_of(fields))
+
+    def _gap_notice(self, now_ms: int) -> dict:
+        count = self._gap_count
+        span_s = (self._gap_to_ms - self._gap_from_ms) // 1000
+        self._gap_count = 0
+        return notice(codes.NOTICE_GAP, now_ms, count, max(0, min(span_s, _NUMBER_MAX)))
+
+    def _give_up(self, fields: dict) -> None:
+        """Count a statement that will never be, and the time it would have told of."""
+        self.lost_count += 1
+        if not self._gap_count:
+            self._gap_from_ms = fields.get("start_unix_ms", time_of(fields))
+        self._gap_count += 1
+        self._gap_to_ms = time_of(fields)
+
+    # flash and host
 
     def chained(self, counter: int, statement: bytes) -> None:
         """Put a finished statement at the end of the chain, on flash, and offer it to the host.
@@ -153,67 +157,67 @@ class Signer:
         """
         self.counter = counter
         self.previous_hash = hashlib.sha256(statement).digest()
-        self._keep(counter, statement)
-        self._unwritten.append(statement)
+        self._unwritten.append((counter, statement))
+        self._write_out()
+        self._refill()
+
+    def _write_out(self) -> None:
+        """Write what waits for the flash; offer to the host what the flash has taken."""
         try:
-            while self._unwritten:
-                self._log.append(self._unwritten[0])
-                self._unwritten.pop(0)
+            while self._unwritten and self._log.append(self._unwritten[0]):
+                self._offer(self._unwritten.pop(0))
         except OSError:
             self.write_error_count += 1
-            if len(self._unwritten) > UNWRITTEN_MAX:
-                self._unwritten.pop(0)
-                self.lost_count += 1
+
+    def _offer(self, entry: tuple) -> None:
+        """Hold a statement for the host while there is room and nothing older is missing."""
+        if self._behind or len(self.unacked) >= UNACKED_MAX:
+            self._behind = True
+            return
+        self.unacked.append(entry)
+        self._log.skip()
         if self.on_statement is not None:
             self.on_statement()
 
+    @property
+    def _given(self) -> int:
+        """The counter up to which the host has, or is being offered, everything."""
+        return self.unacked[-1][0] if self.unacked else self._log.acknowledged
+
     def acknowledge(self, counter: int) -> None:
-        """Forget what the host has up to and including counter; nothing for one not yet given."""
-        if counter > self.counter:
+        """Forget what the host has up to and including counter; nothing for one not offered."""
+        if not self._log.acknowledged < counter <= self._given:
             return
-        self._acked = max(self._acked, counter)
+        self._log.acknowledged = counter
         while self.unacked and self.unacked[0][0] <= counter:
             self.unacked.pop(0)
-        if self._behind and not self._refilling and len(self.unacked) < UNACKED_MAX // 2:
-            job = _RefillJob(self, self._log.again())
-            self._refilling = self._worker.submit(job, self._refill_ended)
+        self._refill()
 
-    def refilled(self, entry) -> bool:
-        """Take an entry of the flash into memory if it is the next; True to end the refill."""
-        if entry is None:
-            self._behind = len(self._unwritten) > 0
-            return True
+    def _refill(self) -> None:
+        """Have the worker read on from flash when the host has taken most of what there was."""
+        if self._behind and not self._refilling and len(self.unacked) <= UNACKED_MAX // 2:
+            self._refilling = self._worker.submit(self, self._refill_ended, _SPARE_RECORD)
+
+    def step(self) -> bool:
+        """Read one statement back from flash: a job of the worker.
+
+        True when memory is full, or the flash has no more, or cannot be read now.
+        """
         if len(self.unacked) >= UNACKED_MAX:
             return True
         try:
-            counter = _counter_of(entry)
-        except DecodeError:
-            return False
-        last = self.unacked[-1][0] if self.unacked else self._acked
-        if counter > last:
-            self.unacked.append((counter, entry))
-            if self.on_statement is not None:
-                self.on_statement()
+            entry = self._log.read_next(self._given)
+        except OSError:
+            self.read_error_count += 1
+            return True
+        if entry is None:
+            self._behind = False
+            return True
+        self.lost_count += entry[0] - self._given - 1  # damaged on flash
+        self.unacked.append(entry)
+        if self.on_statement is not None:
+            self.on_statement()
         return False
 
     def _refill_ended(self, _job) -> None:
         self._refilling = False
-
-    def _keep(self, counter: int, statement: bytes) -> None:
-        """Hold a new statement for the host while there is room and nothing older is missing."""
-        if self._behind or len(self.unacked) >= UNACKED_MAX:
-            self._behind = True  # the log on flash still has it
-        else:
-            self.unacked.append((counter, statement))
-
-
-def _counter_of(statement: bytes) -> int:
-    """Return the counter of a chained statement (key 2 of every chained payload).
-
-    Raises DecodeError for anything else.
-    """
-    payload = cbor.decode(cose.sign1_parse(statement)[2])
-    counter = payload.get(2) if isinstance(payload, dict) else None
-    if not isinstance(counter, int):
-        raise DecodeError("counter", None)
-    return counter
