@@ -1,8 +1,8 @@
 """The virtual board of the bench: a process under MicroPython's unix port.
 
-Every board.py defines the same names. Arguments on the command line choose between the two
-stages and the two clocks: `main.py lockstep|unix converter|bms_fets [BMS_FD LINK_FD]`; with the
-unix port the last two are the descriptors of its lines.
+Every board.py defines the same names. The command line chooses between the clocks, the power
+stages and the BMS families: `main.py lockstep|unix STAGE BMS [BMS_FD LINK_FD [STAGE_FD]]`; with
+the unix port the last ones are the descriptors of its lines.
 """
 
 import sys
@@ -10,8 +10,10 @@ import sys
 NAME = "virtual"
 PORT = sys.argv[1]
 STAGE = sys.argv[2]
-BMS_FD = int(sys.argv[3]) if PORT == "unix" else -1
-LINK_FD = int(sys.argv[4]) if PORT == "unix" else -1
+BMS = sys.argv[3]
+BMS_FD = int(sys.argv[4]) if PORT == "unix" else -1
+LINK_FD = int(sys.argv[5]) if PORT == "unix" else -1
+STAGE_FD = int(sys.argv[6]) if PORT == "unix" and len(sys.argv) > 6 else -1
 
 # Nominal ratings of the power stage; a unit's own deviation is what the current loop corrects.
 DUTY_FULL_MA = 60000
@@ -21,9 +23,25 @@ STEP_MW = 0
 # The sensor reads to 102 A: over-current is 120 % of a profile's limit and 1 A, and must show.
 CURRENT_MA_MAX = 84000
 
-if STAGE == "bms_fets":
+# The converter's DC link is charged through a resistor before the FETs close, and measured.
+DC_LINK = STAGE == "converter"
+PRECHARGE_MS_MAX = 1000
+# A relay: which FET_* directions it has, how often it may close in an hour.
+DIRECTIONS = 3
+SWITCHES_PER_HOUR_MAX = 240
+# How long relay and inverter take from being switched on to power.
+START_MS = 300
+# The inverter's RS-485 line.
+STAGE_ADDRESS = 1
+STAGE_BAUD = 19200
+
+if STAGE in ("bms_fets", "relay"):
     STEP_MW = 500_000
     LOSS_STANDING_MW = 0
     LOSS_BP = 600
+elif STAGE == "sunspec":
+    LOSS_STANDING_MW = 15000
+    LOSS_BP = 400
+    START_MS = 3000
 ON_MS_MIN = 3000
 OFF_MS_MIN = 2000

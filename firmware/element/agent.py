@@ -1,43 +1,58 @@
 """The agent of one element: makes the objects, wires the handlers, supervises the tasks."""
 
 import asyncio
+import gc
 import sys
 
-from .bms.jbd import JBD
-from .clock import STEP_MS_MAX, Clock
+from . import interlock as latch
+from .admission import Admission
+from .bms import make_driver
+from .clock import Clock
 from .control import EARLY_MS_MIN, PERIOD_MS, Control
 from .crypto import p256
 from .crypto.worker import Worker
-from .enrolment import Enrolment, read_file, statement_digest, write_file
+from .enrolment import Enrolment, statement_digest
 from .interlock import Interlock
+from .keeper import Keeper
 from .lease import Lease
 from .ledger.log import FlashLog
 from .ledger.recorder import Recorder
 from .ledger.signer import Signer
-from .limits import admit_setpoint, ready_mw
 from .link.host_port import HostPort
-from .power.bms_fets import BMSFets
-from .power.converter import Converter
 from .protocol import cbor, codes, schema
 from .protocol.errors import DecodeError, SignatureError
+from .telemetry import telemetry_fields
 
 FIRMWARE = "cellwall 0.1.0"
 TELEMETRY_PERIOD_MS = 1000
 STATEMENT_RETRY_MS = 5000
 STATEMENTS_IN_FLIGHT = 4
-# A setpoint whose start is further from now than this was delayed or is for another day.
-START_OFFSET_MS_MAX = 5000
 FAILURE_GRACE_MS = 300
-# A latch that the flash did not take is written again after this time.
-LATCH_RETRY_MS = 5000
-_LATCH_FILE = "latch.cbor"
+# How much memory is in use is logged this often, after a collection.
+HEAP_PERIOD_MS = 600_000
 
 
 def make_stage(board, hal):
-    """Return the power stage that the board has."""
-    if board.STAGE == "converter":
-        return Converter(board.DUTY_FULL_MA, board.LOSS_STANDING_MW, board.LOSS_BP)
+    """Return the power stage that the board has; no other stage's module takes memory."""
+    kind = board.STAGE
+    if kind == "converter":
+        from .power.converter import Converter
+
+        return Converter(board.DUTY_FULL_MA, board.LOSS_STANDING_MW, board.LOSS_BP,
+                         board.PRECHARGE_MS_MAX if board.DC_LINK else 0)
+    if kind == "sunspec":
+        from .power.sunspec import SunSpec
+
+        return SunSpec(board.LOSS_STANDING_MW, board.LOSS_BP, board.STAGE_ADDRESS,
+                       board.STAGE_BAUD, board.START_MS)
     remainder_mw = int.from_bytes(hal.entropy(4), "big") % board.STEP_MW - board.STEP_MW // 2
+    if kind == "relay":
+        from .power.relay import Relay
+
+        return Relay(board.STEP_MW, board.DIRECTIONS, board.ON_MS_MIN, board.OFF_MS_MIN,
+                     board.LOSS_BP, board.SWITCHES_PER_HOUR_MAX, board.START_MS, remainder_mw)
+    from .power.bms_fets import BMSFets
+
     return BMSFets(board.STEP_MW, board.ON_MS_MIN, board.OFF_MS_MIN, board.LOSS_BP, remainder_mw)
 
 
@@ -48,53 +63,62 @@ class Agent:
         self.board = board
         self.hal = hal
         hal.enable_set(False)
+        hal.precharge_set(False)
         hal.duty_set(0)
         self.worker = Worker(hal)
-        kind = codes.KIND_CONVERTER if board.STAGE == "converter" else codes.KIND_BMS_FETS
+        kind = codes.KIND_NAMES.index(board.STAGE)
         self.enrolment = Enrolment(
             hal, self.worker, kind, board.STEP_MW, board.CURRENT_MA_MAX, self.log)
         self.clock = Clock(hal)
         self.interlock = Interlock()
         self.lease = Lease(hal.ticks_diff)
-        self.driver = JBD(hal, hal.bms_uart)
+        self.driver = make_driver(board.BMS, hal, hal.bms_uart)
+        self.driver.on_event = self._on_bms
         self.control = Control(
             hal, self.driver, make_stage(board, hal), self.interlock, self.lease, self.clock)
         self.recorder = Recorder(hal, self.clock)
         self.signer = Signer(self.worker, FlashLog("ledger"))
         self.port = HostPort(hal, hal.link_uart, self.enrolment)
-        self.sequence = 0
-        self._sequence_session = 0
         self.refused_count = 0
         self.late_ms_max = 0
         self._tick_waiter = hal.waiter()
         self._tick_now = False
         self._reported = (None, None)
-        self._latched = codes.TRIP_NONE
-        self._order_saved = 0
-        self._latch_unsaved = False
-        self._latch_retry_at = 0
         self._expired_seen = 0
         self._sent_at = {}
+        self._boot_told = False
+        self._heap_at = hal.ticks_ms()
+        self._doubt_told = False
+        self.keeper = Keeper(hal, self.interlock, self.worker, self.log)
+        self.admission = Admission(
+            hal, self.port, self.control, self.lease, self.clock, self.interlock, self.enrolment,
+            self.recorder, self._tick_waiter.kick)
 
     def log(self, text: str) -> None:
         """Write a line to the serial console."""
         print("[%d] %s" % (self.hal.ticks_ms(), text))
 
+    def _on_bms(self, text: str) -> None:
+        """Log that the BMS was lost or is back, and why."""
+        self.log(text)
+
     def boot(self) -> None:
         """Load identity, latch and chain from flash, wire the handlers. Outputs stay off."""
-        latch = read_file(_LATCH_FILE)
-        if latch is not None:
-            self._load_latch(latch)
+        self.keeper.load_latch()
+        if not latch.self_test():
+            self.interlock.trip(codes.TRIP_SELF_TEST)
+        if self.hal.reset_cause() == codes.RESET_WATCHDOG:
+            # something stopped the control loop while it may have been conducting
+            self.interlock.trip(codes.TRIP_WATCHDOG)
         self.enrolment.load()
         self.signer.load(self.enrolment.sign_private, self.enrolment.element_id)
         self.signer.on_statement = self.hal.link_uart.kick
         if self.enrolment.enrolled:
             self._use_profile()
-        # the first trip must not be the one that finds out that the flash cannot be written
-        self._save_latch()
         self.port.handlers.update({
             schema.INTERROGATE: self._on_interrogate,
-            schema.SETPOINT: self._on_setpoint,
+            schema.SETPOINT: self.admission.on_setpoint,
+            schema.OWNER_LIMIT: self.admission.on_owner_limit,
             schema.TIME_SYNC: self._on_time_sync,
             schema.TRIP: self._on_trip,
             schema.RELEASE: self._on_release,
@@ -103,31 +127,22 @@ class Agent:
             schema.ENROL_GRANT: self._on_enrol_grant,
         })
 
-    def _load_latch(self, data: bytes) -> None:
-        """Restore the latch; a file that cannot be read may have held a trip, so it is one."""
-        try:
-            cause, value, limit, order_number = latch_from_bytes(data)
-            self._latched = cause  # it has been attested
-        except DecodeError:
-            cause, value, limit, order_number = codes.TRIP_SELF_TEST, 0, 0, 0
-        self.interlock.order_number = order_number
-        self._order_saved = order_number
-        if cause != codes.TRIP_NONE:
-            self.interlock.trip(cause, value, limit)
-            self.log("still tripped: " + codes.name_of(codes.TRIP_NAMES, cause))
-
     def _use_profile(self) -> None:
         """Let control work to the credential's limits."""
         profile = self.enrolment.profile
         if profile.step_mw:
             self.control.stage.dwell(profile.on_ms_min, profile.off_ms_min)
-        self.control.profile = profile
+        self.driver.monitor_only = profile.monitor_only
+        self.control.use(profile)
+        self.keeper.load_usage(self.control)
 
     def make_safe(self) -> None:
         """Switch the power stage off and ask for open FETs, whoever still runs. Never waits."""
         self.hal.enable_set(False)
+        self.hal.precharge_set(False)
         self.hal.duty_set(0)
         self.driver.open_now()
+        self.control.stage.zero()
 
     async def run(self) -> None:
         """Start every task under supervision and stay for ever."""
@@ -136,6 +151,9 @@ class Agent:
             asyncio.create_task(self.supervise("link", self.run_link())),
             asyncio.create_task(self.supervise("worker", self.worker.run())),
         ]
+        stage = self.control.stage.run(self.hal)
+        if stage is not None:
+            tasks.append(asyncio.create_task(self.supervise("stage", stage)))
         self.tasks = tasks  # a task without a handle may be collected
         await self.supervise("control", self.run_control())
 
@@ -150,7 +168,8 @@ class Agent:
         try:
             self.make_safe()
             self.interlock.trip(codes.TRIP_TASK_FAILED)
-            self._save_latch()
+            self.keeper.save_latch()
+            self.keeper.save_usage()
             # time for the bytes to leave, and for the BMS task, if it lives, to try again
             await self.hal.sleep_ms(FAILURE_GRACE_MS)
         finally:
@@ -170,7 +189,8 @@ class Agent:
                 self.late_ms_max = late_ms
             self.tick(now, hal.ticks_diff(now, last))
             last = now
-            hal.watchdog_feed()
+            if self.control.passed:
+                hal.watchdog_feed()
             if late_ms >= 0:
                 due = hal.ticks_add(due, PERIOD_MS)
                 if hal.ticks_diff(due, hal.ticks_ms()) <= 0:
@@ -203,8 +223,7 @@ class Agent:
         """Control, then account, then report what changed. dt_ms: since the last tick."""
         control = self.control
         lease = self.lease
-        interlock = self.interlock
-        storage_ok = self.signer.storage_ok and not self._latch_unsaved
+        storage_ok = self.signer.storage_ok and self.keeper.storage_ok
         control.held = 0 if storage_ok else codes.INHIBIT_STORAGE
         # after a stall control goes on in its usual steps; what is accounted is the true time
         control.step(now, min(dt_ms, 4 * PERIOD_MS))
@@ -218,47 +237,50 @@ class Agent:
             finished = self.recorder.tick(now, dt_ms, control, dispatch_id, soc_bp)
             if finished is not None:
                 self.signer.submit(schema.EXECUTION_RECORD, finished)
-        if interlock.cause != self._latched:
-            self._latch_changed(now)
-        elif interlock.order_number != self._order_saved:
-            self._order_saved = interlock.order_number
-            self.worker.urgent(self._save_latch)
-        elif self._latch_unsaved and self.hal.ticks_diff(now, self._latch_retry_at) >= 0:
-            self._latch_retry_at = self.hal.ticks_add(now, LATCH_RETRY_MS)
-            self.worker.urgent(self._save_latch)
+            self._watch_soc(now, control)
+        changed = self.keeper.tick(now)
+        if changed is not None:
+            self._latch_changed(now, *changed)
+        if not self._boot_told and self.clock.is_set:
+            # a boot is told when its time can be told
+            self._boot_told = True
+            self._notice(now, codes.NOTICE_BOOT, self.hal.reset_cause(), self.keeper.boot_count)
+        if self.hal.ticks_diff(now, self._heap_at) >= HEAP_PERIOD_MS:
+            self._heap_at = now
+            self.worker.submit(_HeapJob(self.log), _nothing)
         if (control.state, control.inhibits) != self._reported:
             self.hal.link_uart.kick()
 
-    def _latch_changed(self, now: int) -> None:
-        """Attest a trip or a release and keep it over a power cut."""
-        interlock = self.interlock
-        released = interlock.cause == codes.TRIP_NONE
-        cause = self._latched if released else interlock.cause
-        self._latched = interlock.cause
-        self._order_saved = interlock.order_number
-        name = codes.name_of(codes.TRIP_NAMES, cause)
-        self.log(("released: " if released else "TRIPPED: ") + name)
-        self.worker.urgent(self._save_latch)
+    def _watch_soc(self, now: int, control) -> None:
+        """Say once when BMS and estimator begin to describe two batteries; flag the record."""
+        doubt = control.estimator.in_doubt
+        if doubt:
+            self.recorder.flag(codes.QUALITY_SOC_DOUBT)
+            if not self._doubt_told:
+                self._notice(now, codes.NOTICE_SOC, self.driver.reading.soc_bp,
+                             control.estimator.soc_bp)
+        self._doubt_told = doubt
+
+    def _notice(self, now: int, cause: int, value: int, limit: int) -> None:
+        """Put something that latched nothing into the chain."""
+        self._event(now, cause, value, limit, None, False)
+
+    def _latch_changed(self, now: int, cause: int, value: int, limit: int, index,
+                       released: bool) -> None:
+        """Attest a trip or a release."""
+        self.log(("released: " if released else "TRIPPED: ")
+                 + codes.cause_text(cause, value, limit, index))
+        self._event(now, cause, value, limit, index, released)
+
+    def _event(self, now: int, cause: int, value: int, limit: int, index, released: bool) -> None:
         self.signer.submit(schema.SAFETY_EVENT, {
             "cause": cause,
             "at_unix_ms": self.clock.unix_ms(now),
-            "value": interlock.value,
-            "limit": interlock.limit,
+            "value": value,
+            "limit": limit,
             "released": released,
+            "index": index,
         })
-
-    def _save_latch(self) -> None:
-        """Write the latch to flash; one that is not taken holds power off until it is."""
-        interlock = self.interlock
-        try:
-            write_file(_LATCH_FILE, cbor.encode(
-                [interlock.cause, interlock.value, interlock.limit, interlock.order_number]))
-        except OSError as error:
-            self.log("latch not written: error %s" % error.errno)
-            self._latch_unsaved = True
-            self._latch_retry_at = self.hal.ticks_add(self.hal.ticks_ms(), LATCH_RETRY_MS)
-            return
-        self._latch_unsaved = False
 
     async def run_link(self) -> None:
         """Receive, answer, and send telemetry and statements when they are due."""
@@ -281,38 +303,8 @@ class Agent:
 
     def _send_telemetry(self, now: int) -> None:
         """Tell the host what the hardware reads, with ages; nothing here echoes a command."""
-        control = self.control
-        reading = self.driver.reading
-        self._reported = (control.state, control.inhibits)
-        discharge_mw = charge_mw = 0
-        hard = control.inhibits & ~(codes.INHIBIT_LEASE | codes.INHIBIT_LIMIT)
-        if control.profile is not None and not self.interlock.tripped and not hard:
-            discharge_mw, charge_mw = ready_mw(control.profile, reading)
-        valid = reading.valid
-        cells = reading.cells_valid
-        sent = self.port.send(schema.TELEMETRY, {
-            "at_unix_ms": self.clock.unix_ms(now),
-            "state": control.state,
-            "inhibits": control.inhibits,
-            "trip_cause": self.interlock.cause,
-            "power_mw": control.realized_mw,
-            "instructed_mw": control.instructed_mw,
-            "power_mw_discharge_ready": discharge_mw,
-            "power_mw_charge_ready": charge_mw,
-            "pack_mv": reading.pack_mv if valid else None,
-            "current_ma": control.sense_ma,
-            "current_age_ms": min(self.hal.sense_age_ms(), 0xFFFF),
-            "soc_bp": reading.soc_bp if valid else None,
-            "cell_mv_min": reading.cell_mv_min if cells else None,
-            "cell_mv_max": reading.cell_mv_max if cells else None,
-            "temperature_mdegc_max": reading.temperature_mdegc_max if valid else None,
-            "bms_age_ms": reading.age_ms(self.hal, now),
-            "cells_age_ms": reading.cells_age_ms(self.hal, now),
-            "fets": reading.fets if valid else None,
-            "refused_count": self.refused_count,
-            "dropped_count": self.port.dropped_count,
-            "late_ms_max": min(self.late_ms_max, 0xFFFF),
-        })
+        self._reported = (self.control.state, self.control.inhibits)
+        sent = self.port.send(schema.TELEMETRY, telemetry_fields(self, now))
         if sent:
             self.late_ms_max = 0
 
@@ -325,74 +317,6 @@ class Agent:
             if sent_at is None or self.hal.ticks_diff(now, sent_at) > STATEMENT_RETRY_MS:
                 self._sent_at[counter] = now
                 self.port.send(schema.STATEMENT, {"statement": statement})
-
-    def _on_setpoint(self, fields: dict) -> None:
-        reason, limit = self._admit(fields)
-        if reason != codes.REASON_NONE:
-            self.refused_count += 1
-            self.recorder.flag(codes.QUALITY_REFUSED)
-        self.port.send(schema.ACK, {
-            "sequence": fields["sequence"], "accepted": reason == codes.REASON_NONE,
-            "reason": reason, "limit": limit,
-        })
-
-    def _admit(self, fields: dict) -> tuple:
-        """Check a setpoint against everything the element knows; offer it to the lease if fit."""
-        profile = self.control.profile
-        if profile is None:
-            return codes.REASON_NOT_ENROLLED, None
-        if not self.clock.is_set:
-            return codes.REASON_CLOCK, None
-        if self._sequence_session != self.port.session_count:
-            # a host that was restarted counts from the beginning; the session keeps replays out
-            self._sequence_session = self.port.session_count
-            self.sequence = 0
-        if fields["sequence"] <= self.sequence:
-            return codes.REASON_SEQUENCE, self.sequence & 0x7FFFFFFF
-        self.sequence = fields["sequence"]
-        power_mw = fields["power_mw"]
-        lease_ms = fields["lease_ms"]
-        start = self.clock.ticks_of(fields["start_unix_ms"], START_OFFSET_MS_MAX)
-        if power_mw == 0:
-            self._offer_zero(fields["dispatch_id"], start, lease_ms)
-            return codes.REASON_NONE, None
-        now = self.hal.ticks_ms()
-        if not self.enrolment.valid_at(self.clock.unix_ms(now)):
-            return codes.REASON_NOT_ENROLLED, None
-        if self.interlock.tripped:
-            return codes.REASON_TRIPPED, self.interlock.cause
-        if self.driver.reading.protecting:
-            return codes.REASON_BMS, self.driver.reading.errors
-        if self.control.held:
-            return codes.REASON_STORAGE, None
-        reason, limit = admit_setpoint(
-            profile, self.driver.reading, self.control.is_fresh,
-            self.control.instructed_mw, power_mw, lease_ms, fields["service"])
-        if reason != codes.REASON_NONE:
-            return reason, limit
-        if start is None:
-            return codes.REASON_LEASE, START_OFFSET_MS_MAX
-        end = self.hal.ticks_add(start, lease_ms)
-        left_ms = self.hal.ticks_diff(end, now)
-        # it came after its own end, or reaches further ahead than power may be lent: a lost link
-        # is safe a lease after the last word that came through, whatever start that word named
-        if not 0 < left_ms <= profile.lease_ms_max + STEP_MS_MAX:
-            return codes.REASON_LEASE, profile.lease_ms_max
-        if not self.lease.offer(fields["dispatch_id"], power_mw, start, end):
-            return codes.REASON_LEASE, None
-        self._tick_waiter.kick()
-        return codes.REASON_NONE, None
-
-    def _offer_zero(self, dispatch_id: int, start, lease_ms: int) -> None:
-        """Take a setpoint of zero, which nothing refuses: at its start, or now if that is odd."""
-        now = self.hal.ticks_ms()
-        if start is None:
-            start = now
-        end = self.hal.ticks_add(start, lease_ms)
-        if not self.lease.offer(dispatch_id, 0, start, end):
-            self.lease.drop()
-            self.lease.offer(dispatch_id, 0, now, end)
-        self._tick_waiter.kick()
 
     def _on_time_sync(self, fields: dict) -> None:
         if not self.clock.set(fields["unix_ms"]):
@@ -470,17 +394,21 @@ class Agent:
         self.enrolment.grant(fields, answer)
 
 
-def latch_from_bytes(data: bytes) -> tuple:
-    """Return (cause, value, limit, order_number) of a latch file. Raises DecodeError."""
-    parts = cbor.decode(data)
-    if not isinstance(parts, list) or len(parts) != 4:
-        raise DecodeError("latch", None)
-    for part in parts:
-        if not isinstance(part, int) or part is True or part is False:
-            raise DecodeError("latch", None)
-    if not 0 <= parts[0] <= 255 or parts[3] < 0:
-        raise DecodeError("latch", parts[0])
-    return tuple(parts)
+class _HeapJob:
+    """Log the heap in use: a leak shows over days, long before it stops anything."""
+
+    def __init__(self, log):
+        self._log = log
+
+    def step(self) -> bool:
+        """Collect, which takes one slice, and log."""
+        gc.collect()
+        self._log("heap %d used, %d free" % (gc.mem_alloc(), gc.mem_free()))
+        return True
+
+
+def _nothing(_job) -> None:
+    """Wait for nothing."""
 
 
 def main(board) -> None:

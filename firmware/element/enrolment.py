@@ -6,35 +6,17 @@ the stored limits.
 """
 
 import hashlib
-import os
 
 from .crypto import p256
 from .crypto.hmac import ct_equal, hkdf_sha256, hmac_sha256
-from .limits import Profile
+from .keeper import read_file, write_file
+from .limits import Profile, profile_error
 from .protocol import cbor, cose, schema
 from .protocol.errors import DecodeError, RangeError, SignatureError
 
 _KEYS_FILE = "keys.cbor"
 _GRANT_FILE = "grant.cbor"
 _GRANT_LABEL = b"cellwall grant 1"
-
-
-def write_file(path: str, data: bytes) -> None:
-    """Write a whole file or leave the old one: the rename is the only visible step."""
-    with open(path + ".new", "wb") as file:
-        file.write(data)
-    os.rename(path + ".new", path)
-
-
-def read_file(path: str):
-    """Return the bytes of a file, or None when there is none."""
-    try:
-        with open(path, "rb") as file:
-            return file.read()
-    except OSError as error:
-        if error.errno == 2:
-            return None
-        raise
 
 
 def statement_digest(typ: str, statement: bytes) -> tuple:
@@ -213,6 +195,9 @@ class Enrolment:
         profile = claims["profile"]
         if profile["kind"] != self._stage_kind or profile["step_mw"] != self._step_mw:
             raise SignatureError("profile kind")
+        wrong = profile_error(profile)
+        if wrong is not None:
+            raise SignatureError("profile " + wrong)
         # beyond what the board's sensor can see, no over-current would ever be noticed
         for name in ("current_ma_discharge_max", "current_ma_charge_max"):
             if profile[name] > self._current_ma_max:

@@ -19,11 +19,13 @@ class Lease:
         self.live = False
         self.dispatch_id = 0
         self.power_mw = 0
+        self.service = 0
         self.expired_count = 0
         self._end_ms = 0
         self._pending = []
 
-    def offer(self, dispatch_id: int, power_mw: int, start_ms: int, end_ms: int) -> bool:
+    def offer(self, dispatch_id: int, power_mw: int, start_ms: int, end_ms: int,
+              service: int) -> bool:
         """Take an admitted setpoint: in force from start_ms until end_ms.
 
         It replaces what would begin at its start or later; what begins earlier comes first, so
@@ -33,7 +35,7 @@ class Lease:
         pending = [one for one in self._pending if self._diff(start_ms, one[2]) > 0]
         if len(pending) >= PENDING_MAX:
             return False
-        pending.append((dispatch_id, power_mw, start_ms, end_ms))
+        pending.append((dispatch_id, power_mw, start_ms, end_ms, service))
         self._pending = pending
         return True
 
@@ -56,7 +58,7 @@ class Lease:
         """
         pending = self._pending
         while pending and self._diff(now_ms, pending[0][2]) >= 0:
-            self.dispatch_id, self.power_mw, _, self._end_ms = pending.pop(0)
+            self.dispatch_id, self.power_mw, _, self._end_ms, self.service = pending.pop(0)
             self.live = True
         if self.live and self._diff(now_ms, self._end_ms) >= 0:
             if self.power_mw:

@@ -7,7 +7,11 @@ from panel import NOW_MS, Host, grant_for, session_key_of
 from element import agent as agent_module
 from element.agent import Agent
 from element.bms import jbd
+from element.power import bms_fets, converter, relay
 from element.protocol import codes, schema
+
+# A board loads its stage when it starts; here that is in another folder than the path's.
+STAGES = (bms_fets, converter, relay)
 
 
 class Board:
@@ -16,6 +20,7 @@ class Board:
     NAME = "memory"
     PORT = "memory"
     STAGE = "converter"
+    BMS = "jbd"
     DUTY_FULL_MA = 60000
     LOSS_STANDING_MW = 12000
     LOSS_BP = 300
@@ -23,6 +28,13 @@ class Board:
     CURRENT_MA_MAX = 84000
     ON_MS_MIN = 3000
     OFF_MS_MIN = 2000
+    DC_LINK = False
+    PRECHARGE_MS_MAX = 1000
+    DIRECTIONS = 3
+    SWITCHES_PER_HOUR_MAX = 240
+    START_MS = 300
+    STAGE_ADDRESS = 1
+    STAGE_BAUD = 19200
 
 
 class FetsBoard(Board):
@@ -54,6 +66,7 @@ class Element:
         self.hal.entropy_count = entropy_from
         self.bms = Script(self.hal)
         self.gain_pct = 100
+        self.bms_follows = True
         self.loop = Loop(self.hal)
         self.agent = Agent(board, self.hal)
         self.lines = []
@@ -88,6 +101,9 @@ class Element:
                 hal.ma = level * (10_350 if level > 0 else 9_180)
         elif hal.enabled and self.bms.fets == 3:
             hal.ma = hal.duty * Board.DUTY_FULL_MA // 1000 * self.gain_pct // 100
+        if self.bms_follows:
+            # the BMS measures the same current, counts charge as positive, in 10 mA
+            self.bms.basic["raw_10ma"] = (-hal.ma // 10) & 0xFFFF
 
     def run(self, duration_ms):
         """Let time pass and collect what the element says."""

@@ -10,6 +10,7 @@ import sys
 from element.bms.base import Reading
 from element.limits import Profile
 from element.protocol import codes
+from element.usage import Usage
 
 WRAP = 1 << 30  # the period of ticks_ms on a 32-bit MicroPython
 _TEMPORARY = "build/portable_" + sys.implementation.name
@@ -86,6 +87,9 @@ class ResetError(Exception):
 class FakeHAL:
     """A board in memory. The counter wraps at 2**30 as a 32-bit board's does."""
 
+    # why the next board starts
+    cause_next = codes.RESET_POWER_ON
+
     def __init__(self, now_ms=1000):
         self.now_ms = now_ms
         self.ma = 0
@@ -96,9 +100,13 @@ class FakeHAL:
         self.fed_count = 0
         self.reset_count = 0
         self.enable_log = []
+        self.cause = FakeHAL.cause_next
         self.entropy_count = 0
         self.bms_uart = FakeUART(self)
         self.link_uart = FakeUART(self)
+        self.stage_uart = FakeUART(self)
+        self.precharge = False
+        self.link_mv = -1
 
     def ticks_ms(self):
         return self.now_ms % WRAP
@@ -123,9 +131,21 @@ class FakeHAL:
             self.enable_log.append((self.now_ms, on))
         self.enabled = on
 
+    def enable_is(self):
+        return self.enabled
+
+    def reset_cause(self):
+        return self.cause
+
     def duty_set(self, duty_permille):
         assert -1000 <= duty_permille <= 1000
         self.duty = duty_permille
+
+    def precharge_set(self, on):
+        self.precharge = on
+
+    def dc_link_mv(self):
+        return self.link_mv
 
     def sense_ma(self):
         return self.ma
@@ -153,6 +173,7 @@ class FakeHAL:
 
     def reset(self):
         self.enabled = False
+        self.precharge = False
         self.duty = 0
         self.reset_count += 1
         raise ResetError()
@@ -165,6 +186,7 @@ class FakeDriver:
         self.reading = Reading()
         self.fets_wanted = 0
         self.fets_proven = True
+        self.can_switch = True
         self.follows = True
         self.wishes = []
 
@@ -185,13 +207,18 @@ def profile_fields(kind=codes.KIND_CONVERTER, **changes):
         "kind": kind, "power_mw_discharge_max": 2_500_000, "power_mw_charge_max": 2_000_000,
         "current_ma_discharge_max": 60_000, "current_ma_charge_max": 50_000,
         "soc_bp_min": 1000, "soc_bp_max": 9000, "cell_mv_min": 2800, "cell_mv_max": 3600,
-        "temperature_mdegc_min": 0, "temperature_mdegc_max": 50_000,
+        "temperature_mdegc_discharge_min": 0, "temperature_mdegc_discharge_max": 50_000,
+        "temperature_mdegc_charge_min": 0, "temperature_mdegc_charge_max": 45_000,
+        "discharge_bp_at_soc": [], "charge_bp_at_soc": [], "capacity_mah": 100_000,
+        "reserve_soc_bp": 0, "response_ms": 1000, "thermal_window_s": 0, "thermal_mwh_max": 0,
+        "thermal_rise_mdegc_max": 0, "swing_window_s": 0, "swing_bp_max": 0,
+        "day_cycles_milli_max": 0, "monitor_only": False,
         "ramp_mw_per_s": 10_000_000, "lease_ms_max": 5000, "reading_age_ms_max": 2000,
         "energy_mwh_rated": 5_000_000, "step_mw": 0, "on_ms_min": 0, "off_ms_min": 0,
         "services": codes.SERVICE_REGULATION | codes.SERVICE_ENERGY, "chemistry": "LFP",
         "role": "wall",
     }
-    if kind == codes.KIND_BMS_FETS:
+    if kind in (codes.KIND_BMS_FETS, codes.KIND_RELAY):
         fields.update({"power_mw_discharge_max": 500_000, "power_mw_charge_max": 500_000,
                        "step_mw": 500_000, "current_ma_discharge_max": 20_000,
                        "current_ma_charge_max": 20_000})
@@ -204,6 +231,13 @@ def make_profile(kind=codes.KIND_CONVERTER, **changes):
     return Profile(profile_fields(kind, **changes))
 
 
+def make_usage(profile, reading):
+    """Return a usage that believes the reading's SoC, its envelopes unused."""
+    usage = Usage(profile)
+    usage.soc_bp = usage.soc_bp_low = usage.soc_bp_high = reading.soc_bp
+    return usage
+
+
 def good_reading(reading=None, now_ms=1000):
     """Return a reading in the middle of every limit, as old as now_ms."""
     reading = Reading() if reading is None else reading
@@ -214,7 +248,7 @@ def good_reading(reading=None, now_ms=1000):
     reading.cell_count = 16
     reading.ntc_count = 1
     reading.temperature_mdegc_min = reading.temperature_mdegc_max = 25_000
-    reading.cell_mv_min, reading.cell_mv_max = 3190, 3210
+    reading.cell_mv_min, reading.cell_mv_max, reading.cell_mv_sum = 3190, 3210, 51_200
     return reading
 
 

@@ -8,10 +8,12 @@ from jbd_script import Script
 from panel import LIFE_SAFETY, NOW_MS, STRANGER, sign1, verify1
 
 from element import agent as agent_module
-from element.agent import FAILURE_GRACE_MS, Agent, latch_from_bytes
+from element import keeper as keeper_module
+from element.agent import FAILURE_GRACE_MS, Agent
 from element.control import PERIOD_MS
 from element.crypto.worker import JOBS_MAX
 from element.hal.base import HAL, UART, Waiter
+from element.keeper import latch_from_bytes
 from element.protocol import cbor, codes, schema
 from element.protocol.errors import DecodeError
 
@@ -69,7 +71,7 @@ def test_from_enrolment_to_records():
         assert abs(telemetry["power_mw"] - 1_000_000) < 20_000
         assert telemetry["state"] == codes.STATE_ACTIVE and telemetry["fets"] == 3
         records = statements(one, schema.EXECUTION_RECORD)
-        whole = next(record for record in records if record["counter"] == 2)
+        whole = next(record for record in records if record["counter"] == 3)
         assert whole["quality"] == 0 and whole["dispatch_id"] == 7
         assert abs(whole["realized_mw_mean"] - 1_000_000) < 20_000
         assert abs(whole["energy_mwh"] - 2778) < 60
@@ -85,12 +87,12 @@ def test_statements_are_repeated_until_they_are_acknowledged():
         first = len(statements(one, schema.EXECUTION_RECORD))
         one.run(11_000)
         again = statements(one, schema.EXECUTION_RECORD)
-        assert first >= 1 and [record["counter"] for record in again].count(1) >= 2
+        assert first >= 1 and [record["counter"] for record in again].count(2) >= 2
         one.host.send(schema.STATEMENT_ACK, {"counter": again[-1]["counter"]})
         one.run(100)
         one.inbox = []
         one.run(6000)
-        assert 1 not in [record["counter"] for record in statements(one, schema.EXECUTION_RECORD)]
+        assert 2 not in [record["counter"] for record in statements(one, schema.EXECUTION_RECORD)]
 
     in_folder("agent_repeat", body)
 
@@ -192,9 +194,9 @@ def test_a_failing_task_makes_safe_latches_and_resets():
             one = Element(entropy_from=50)
             if not one.agent.enrolment.enrolled:
                 one.enrol()
-            one.agent.interlock.cause = codes.TRIP_NONE  # of the life before
-            one.agent.interlock.trip_count = 0
-            one.agent._latched = codes.TRIP_NONE
+            if one.agent.interlock.tripped:  # of the life before
+                assert one.agent.interlock.release(
+                    one.agent.interlock.order_number + 1, codes.TRIP_TASK_FAILED, False)
             one.open()
             one.run(2500)
             one.at_power()
@@ -241,19 +243,19 @@ def test_the_reset_comes_even_when_the_flash_and_the_memory_fail():
             def fail(*_, error=error):
                 raise error
 
-            agent_module.write_file = fail
+            keeper_module.write_file = fail
             try:
                 break_task(one, "bms")
                 quietly(lambda one=one: one.run(3000))
             finally:
-                agent_module.write_file = WRITE_FILE
+                keeper_module.write_file = WRITE_FILE
             assert one.hal.reset_count >= 1
             assert any(isinstance(one, ResetError) for one in one.loop.failures)
 
     in_folder("agent_reset", body)
 
 
-WRITE_FILE = agent_module.write_file
+WRITE_FILE = keeper_module.write_file
 
 
 def test_a_task_failure_stays_latched_over_the_restart_until_it_is_released():
@@ -320,10 +322,13 @@ def test_a_trip_message_is_safe_within_a_tick_and_on_flash_soon():
         assert one.hal.enable_log[-1] == (one.hal.enable_log[-1][0], False)
         assert one.hal.enable_log[-1][0] - began <= PERIOD_MS + 10
         one.run(100)
-        assert latch_on_flash()[:2] == (codes.TRIP_FIRE, 2)
+        assert latch_on_flash()[:2] == [codes.TRIP_FIRE, 2]
         one.run(500)
         events = statements(one, schema.SAFETY_EVENT)
-        assert events[0]["cause"] == codes.TRIP_FIRE and events[0]["released"] is False
+        assert events[0]["cause"] == codes.NOTICE_BOOT
+        assert events[0]["value"] == codes.RESET_POWER_ON and events[0]["limit"] == 1
+        fire = next(event for event in events if event["cause"] == codes.TRIP_FIRE)
+        assert fire["released"] is False and fire["index"] is None
         assert one.last(schema.TELEMETRY)["trip_cause"] == codes.TRIP_FIRE
 
     in_folder("agent_trip", body)
@@ -382,7 +387,7 @@ def test_release_orders_that_do_not_fit_are_refused():
         one.host.send(schema.RELEASE, {"order": good})
         one.run(600)
         assert not one.agent.interlock.tripped and latch_on_flash()[0] == codes.TRIP_NONE
-        assert latch_on_flash()[3] == 4
+        assert latch_on_flash()[4] == 4
         released = statements(one, schema.SAFETY_EVENT)[-1]
         assert released["released"] is True and released["cause"] == codes.TRIP_FIRE
 
@@ -446,10 +451,12 @@ def test_the_interlock_input_cannot_be_released_while_it_is_open():
 def test_a_damaged_latch_file_is_a_trip():
     def body():
         Element().ready()
-        for data in (b"", b"\x84", cbor.encode(0), cbor.encode([0, 0, 0]),
-                     cbor.encode([0, 0, 0, b""]), cbor.encode([None, 0, 0, 0]),
-                     cbor.encode([300, 0, 0, 0]), cbor.encode([0, 0, 0, -1]),
-                     cbor.encode([False, 0, 0, 0])):
+        for data in (b"", b"\x84", cbor.encode(0), cbor.encode([0, 0, 0, 0, 0]),
+                     cbor.encode([0, 0, 0, b"", 0, 0]), cbor.encode([None, 0, 0, -1, 0, 0]),
+                     cbor.encode([300, 0, 0, -1, 0, 0]), cbor.encode([-1, 0, 0, -1, 0, 0]),
+                     cbor.encode([0, 0, 0, -1, -1, 0]), cbor.encode([0, 0, 0, -1, 0, -1]),
+                     cbor.encode([0, 0, 0, -2, 0, 0]), cbor.encode([0, 0, 0, 256, 0, 0]),
+                     cbor.encode([False, 0, 0, -1, 0, 0]), cbor.encode([0, 0, 0, -1, 0, 0, 0])):
             try:
                 latch_from_bytes(data)
             except DecodeError:
@@ -475,7 +482,7 @@ def test_a_latch_that_cannot_be_written_holds_power_off_until_it_can():
         def fail(path, data):
             raise OSError(5, "flash")
 
-        agent_module.write_file = fail
+        keeper_module.write_file = fail
         try:
             one.host.send(schema.TRIP, {"cause": codes.TRIP_FIRE, "zone": 2})
             one.run(1000)
@@ -484,7 +491,7 @@ def test_a_latch_that_cannot_be_written_holds_power_off_until_it_can():
             release(one, 1, codes.TRIP_FIRE)
             assert one.agent.interlock.tripped, "released without a flash to remember it"
         finally:
-            agent_module.write_file = WRITE_FILE
+            keeper_module.write_file = WRITE_FILE
         one.run(6000)
         assert latch_on_flash()[0] == codes.TRIP_FIRE
         assert not one.agent.control.inhibits & codes.INHIBIT_STORAGE
@@ -501,7 +508,7 @@ def test_a_flash_that_fails_at_boot_lets_nothing_conduct():
         def fail(path, data):
             raise OSError(5, "flash")
 
-        agent_module.write_file = fail
+        keeper_module.write_file = fail
         try:
             two = one.restart().open()
             two.run(4000)
@@ -509,7 +516,7 @@ def test_a_flash_that_fails_at_boot_lets_nothing_conduct():
             two.run(1000)
             assert two.hal.enable_log == [] and two.hal.reset_count == 0
         finally:
-            agent_module.write_file = WRITE_FILE
+            keeper_module.write_file = WRITE_FILE
 
     in_folder("agent_boot_flash", body)
 
@@ -536,7 +543,7 @@ def test_a_record_that_the_flash_does_not_take_stops_power_and_not_control():
         assert not one.agent.control.inhibits & codes.INHIBIT_STORAGE
         counters = sorted({record["counter"]
                                for record in statements(one, schema.EXECUTION_RECORD)})
-        assert counters == list(range(1, len(counters) + 1))
+        assert counters == list(range(2, len(counters) + 2))  # 1 is the boot
         one.at_power()
 
     in_folder("agent_record", body)
@@ -568,7 +575,7 @@ def test_reasons_of_refusal():
         one.run(3000)
         refused(one.setpoint(1000), codes.REASON_STALE)
         assert one.setpoint(0)["accepted"]
-        assert one.agent.refused_count >= 7 and not one.loop.failures
+        assert one.agent.admission.refused_count >= 7 and not one.loop.failures
 
     in_folder("agent_reasons", body)
 
@@ -725,3 +732,225 @@ def test_nothing_conducts_on_an_element_that_is_not_enrolled():
         assert hal.enable_log == [] and one.driver.fets_wanted == 0
 
     in_folder("agent_nobody", body)
+
+
+# ---- owners, monitor only, watchdog, alarms ----
+
+
+def lend(one, owner, discharge_mw, charge_mw, lease_ms):
+    one.sequence += 1
+    one.inbox = [message for message in one.inbox if message[0] != schema.ACK]
+    one.host.send(schema.OWNER_LIMIT, {
+        "owner": owner, "sequence": one.sequence, "power_mw_discharge_max": discharge_mw,
+        "power_mw_charge_max": charge_mw, "lease_ms": lease_ms})
+    one.run(20)
+    return one.last(schema.ACK)
+
+
+def test_an_owner_lends_a_limit_with_an_end_and_it_ends():
+    def body():
+        one = Element().ready()
+        assert lend(one, "tariff", 300_000, 0, 5000)["accepted"]
+        refused(one.setpoint(300_001), codes.REASON_OWNER)
+        assert one.last(schema.ACK)["limit"] == 300_000
+        refused(one.setpoint(-1000), codes.REASON_OWNER)
+        assert one.setpoint(300_000)["accepted"]
+        one.run(1000)
+        assert one.last(schema.TELEMETRY)["power_mw_discharge_ready"] == 300_000
+        # what runs is narrowed too
+        assert lend(one, "feeder", 100_000, 0, 60_000)["accepted"]
+        one.run(300)
+        assert one.agent.control.instructed_mw == 100_000
+        one.run(5000)
+        refused(one.setpoint(100_001), codes.REASON_OWNER)
+        for number in range(3):
+            assert lend(one, "owner%d" % number, 9_000_000, 9_000_000, 60_000)["accepted"]
+        refused(lend(one, "crowd", 1, 1, 1000), codes.REASON_OWNER)
+        one.sequence -= 1
+        refused(lend(one, "feeder", 1, 1, 1000), codes.REASON_SEQUENCE)
+        # the highest of all limits widens nothing
+        refused(one.setpoint(2_500_001), codes.REASON_POWER)
+
+    in_folder("agent_owner", body)
+
+
+def test_an_owner_may_lend_nothing_to_a_stranger():
+    def body():
+        one = Element()
+        one.run(500)
+        one.host.plain(schema.OWNER_LIMIT, {
+            "owner": "x", "sequence": 1, "power_mw_discharge_max": 0, "power_mw_charge_max": 0,
+            "lease_ms": 1000})
+        one.run(100)
+        assert one.agent.port.dropped_count == 1 and one.agent.control.usage is None
+        one.agent.admission.on_owner_limit({
+            "owner": "x", "sequence": 1, "power_mw_discharge_max": 0, "power_mw_charge_max": 0,
+            "lease_ms": 1000})
+        assert one.agent.admission.refused_count == 1
+
+    in_folder("agent_no_owner", body)
+
+
+def test_monitor_only_reads_and_never_writes():
+    def body():
+        one = Element()
+        one.run(300)
+        one.enrol(profile=profile_fields(monitor_only=True))
+        one.bms.requests = []
+        one.open()
+        one.run(5000)
+        refused(one.setpoint(1000), codes.REASON_MONITOR)
+        assert one.setpoint(0)["accepted"]
+        # another controller closes the FETs and moves power: seen, told, not touched
+        one.bms.mask = 0
+        one.bms_follows = False
+        one.bms.basic["raw_10ma"] = (-2000) & 0xFFFF
+        one.hal.ma = 20_000
+        plant = one._plant
+        one._plant = lambda now: setattr(one.hal, "ma", 20_000)
+        one.run(5000)
+        telemetry = one.last(schema.TELEMETRY)
+        assert telemetry["inhibits"] & codes.INHIBIT_MONITOR
+        assert telemetry["flags"] & codes.FLAG_MONITOR and telemetry["current_ma"] == 20_000
+        assert abs(telemetry["power_mw"]) > 900_000
+        assert telemetry["power_mw_discharge_ready"] == 0
+        assert not one.agent.interlock.tripped and one.hal.enable_log == []
+        assert [request for request in one.bms.requests if request[1] == 0x5A] == []
+        one._plant = plant
+
+    in_folder("agent_monitor", body)
+
+
+def fed_in(one, duration_ms):
+    before = one.hal.fed_count
+    one.run(duration_ms)
+    return one.hal.fed_count - before
+
+
+def test_the_watchdog_starves_when_one_of_its_three_conditions_fails():
+    def body():
+        one = Element().ready().at_power()
+        assert fed_in(one, 1000) >= 9
+        # the latch's memory is not sound
+        one.agent.interlock._mirror = 0
+        trip = one.agent.interlock.trip
+        one.agent.interlock.trip = lambda *_: False
+        assert fed_in(one, 1000) == 0 and not one.hal.enabled
+        one.agent.interlock.trip = trip
+        assert fed_in(one, 1000) >= 8 and one.agent.interlock.cause == codes.TRIP_SELF_TEST
+
+        # the BMS is silent: as long as power is off for it, the element is as safe as it can be
+        one = one.restart().open()
+        one.bms.silent = True
+        assert fed_in(one, 4000) >= 36
+        # but an enable line that stays on after its reading is stale starves it
+        one.hal.enable_is = lambda: True
+        assert fed_in(one, 1000) == 0
+        del one.hal.enable_is
+        assert fed_in(one, 1000) >= 8
+
+        # the control step does not run to its end
+        step = one.agent.control.step
+        one.agent.control.step = lambda now, dt: None
+        one.agent.control.passed = False
+        assert fed_in(one, 1000) == 0
+        one.agent.control.step = step
+
+    in_folder("agent_starve", body)
+
+
+def test_a_watchdog_reset_is_a_trip_and_every_boot_is_on_record():
+    def body():
+        one = Element().ready().at_power()
+        FakeHAL.cause_next = codes.RESET_WATCHDOG
+        try:
+            two = one.restart()
+        finally:
+            FakeHAL.cause_next = codes.RESET_POWER_ON
+        two.open()
+        two.run(3000)
+        assert two.agent.interlock.cause == codes.TRIP_WATCHDOG
+        refused(two.setpoint(1000), codes.REASON_TRIPPED)
+        events = statements(two, schema.SAFETY_EVENT)
+        boot = [event for event in events if event["cause"] == codes.NOTICE_BOOT][-1]
+        assert (boot["value"], boot["limit"]) == (codes.RESET_WATCHDOG, 2)
+        assert [event for event in events if event["cause"] == codes.TRIP_WATCHDOG]
+        release(two, 1, codes.TRIP_WATCHDOG)
+        two.at_power()
+
+    in_folder("agent_watchdog", body)
+
+
+def test_an_alarm_names_the_cell_the_value_and_the_limit():
+    def body():
+        one = Element().ready().at_power()
+        one.bms.cells[6] = 3701
+        for index in (0, 1, 2, 3, 4, 5, 7, 8):
+            one.bms.cells[index] = 3140
+        one.run(3000)
+        assert one.agent.interlock.cause == codes.TRIP_CELL_HIGH
+        event = next(event for event in statements(one, schema.SAFETY_EVENT)
+                 if event["cause"] == codes.TRIP_CELL_HIGH)
+        assert (event["value"], event["limit"], event["index"]) == (3701, 3700, 6)
+        assert any("cell 7: 3701 mV, limit 3700 mV" in line for line in one.lines)
+        assert one.last(schema.TELEMETRY)["cell_index_max"] == 6
+
+    in_folder("agent_alarm", body)
+
+
+def test_a_bms_that_goes_and_comes_says_why():
+    def body():
+        one = Element().ready()
+        one.bms.silent = True
+        one.run(6000)
+        telemetry = one.last(schema.TELEMETRY)
+        assert telemetry["bms_lost_count"] == 1 and "no answer" in telemetry["bms_note"]
+        one.bms.silent = False
+        one.run(3000)
+        assert one.last(schema.TELEMETRY)["bms_note"] == ""
+        lost = [line for line in one.lines if "bms lost" in line]
+        back = [line for line in one.lines if "bms back" in line]
+        assert len(lost) == len(back) == 1 and "no answer" in lost[0]
+        one.at_power()
+
+    in_folder("agent_reconnect", body)
+
+
+def test_a_bms_that_is_wrong_about_its_soc_is_told_of_once():
+    def body():
+        one = Element().ready()
+        one.bms.basic["soc"] = 70
+        one.run(30_000)
+        events = [event for event in statements(one, schema.SAFETY_EVENT)
+                  if event["cause"] == codes.NOTICE_SOC]
+        assert events and len({event["counter"] for event in events}) == 1
+        assert events[0]["value"] == 7000 and abs(events[0]["limit"] - 5000) < 20
+        telemetry = one.last(schema.TELEMETRY)
+        assert telemetry["flags"] & codes.FLAG_SOC_DOUBT
+        # a window that lost the doubt at both ends
+        assert telemetry["soc_bp_low"] < 4100 and telemetry["soc_bp_high"] >= 7000
+        assert any(record["quality"] & codes.QUALITY_SOC_DOUBT
+                   for record in statements(one, schema.EXECUTION_RECORD))
+
+    in_folder("agent_soc", body)
+
+
+def test_the_envelopes_outlive_a_restart():
+    def body():
+        one = Element()
+        one.run(300)
+        one.enrol(profile=profile_fields(thermal_window_s=3600, thermal_mwh_max=250_000))
+        one.open()
+        one.run(2500)
+        one.at_power()
+        two = one.restart()
+        assert two.agent.control.usage.thermal.total_mwh >= 208_000
+        two.open()
+        two.run(2500)
+        three = two.restart()
+        three.open()
+        three.run(2500)
+        # three starts in a row: nobody knows what ran in between, so nothing may
+        refused(three.setpoint(1_000_000), codes.REASON_THERMAL)
+
+    in_folder("agent_envelope", body)

@@ -30,13 +30,13 @@ def run(stage, target, seconds, dt=DT):
     """Return the commanded power of every tick."""
     out = []
     for _ in range(seconds * 1000 // dt):
-        out.append(stage.step(target, 48_000, 0, dt).commanded_mw)
+        out.append(stage.step(target, 48_000, 0, dt, -1).commanded_mw)
     return out
 
 
 def test_outputs_of_the_three_levels():
     for target, level, fets in ((STEP, 1, FET_DISCHARGE), (-STEP, -1, FET_CHARGE), (0, 0, 0)):
-        out = make().step(target, 48_000, 0, DT)
+        out = make().step(target, 48_000, 0, DT, -1)
         assert out.commanded_mw == level * STEP and out.fets == fets
         assert out.enable is (level != 0) and out.duty_permille == 0
 
@@ -77,7 +77,7 @@ def test_the_level_is_never_opposite_to_the_target():
         if draw.below(15) == 0:
             target = draw.below(2 * STEP + 1) - STEP
             since_ms = 0
-        commanded = stage.step(target, 48_000, 0, DT).commanded_mw
+        commanded = stage.step(target, 48_000, 0, DT, -1).commanded_mw
         since_ms += DT
         if commanded * target < 0:
             # only what a minimum time prolongs, and only what already ran
@@ -99,7 +99,7 @@ def test_minimum_times_hold_under_random_targets():
                 target = 0
             else:
                 target = stage._target_mw
-            after = stage.step(target, 48_000, 0, DT).commanded_mw // STEP
+            after = stage.step(target, 48_000, 0, DT, -1).commanded_mw // STEP
             in_state_ms += DT
             if after != level:
                 switches += 1
@@ -124,10 +124,10 @@ def test_zero_switches_off_at_once_and_the_off_time_counts_at_rest():
     out = stage.zero()
     assert (out.enable, out.fets, out.duty_permille, out.commanded_mw) == (False, 0, 0, 0)
     stage.start(DT)
-    assert stage.step(STEP, 48_000, 0, DT).commanded_mw == 0, "the off time was not kept"
+    assert stage.step(STEP, 48_000, 0, DT, -1).commanded_mw == 0, "the off time was not kept"
     stage.zero()
     stage.start(OFF_MS)
-    assert stage.step(STEP, 48_000, 0, DT).commanded_mw == STEP, "rest did not count as off"
+    assert stage.step(STEP, 48_000, 0, DT, -1).commanded_mw == STEP, "rest did not count as off"
 
 
 def test_the_credentials_minimum_times_only_lengthen():
@@ -152,7 +152,7 @@ def test_what_open_fets_withhold_is_made_up_for():
         waiting = 0
         ticks = 20_000
         for _ in range(ticks):
-            after = stage.step(150_000, 48_000, 0, DT).commanded_mw
+            after = stage.step(150_000, 48_000, 0, DT, -1).commanded_mw
             if after and not level:
                 waiting = 5
             level = after
@@ -171,7 +171,7 @@ def test_an_old_debt_is_not_paid_in_the_next_service():
     stage = make()
     # never delivered: the error grows to its bound
     for _ in range(600):
-        stage.step(STEP, 48_000, 0, DT)
+        stage.step(STEP, 48_000, 0, DT, -1)
         stage.withheld()
     stage.zero()
     stage.start(60_000)
@@ -185,7 +185,7 @@ def test_different_remainders_decorrelate():
         stages = [make(remainder, 1000, 1000) for remainder in remainders]
         worst = 0
         for tick in range(1200):
-            on = sum(1 for stage in stages if stage.step(STEP // 4, 48_000, 0, DT).enable)
+            on = sum(1 for stage in stages if stage.step(STEP // 4, 48_000, 0, DT, -1).enable)
             if tick > 100:
                 worst = max(worst, on)
         return worst * 100 // len(stages)

@@ -6,6 +6,7 @@ from element.lease import PENDING_MAX, Lease
 
 HAL = FakeHAL()
 STARTS = (0, 1000, WRAP // 2 - 500, WRAP - 1, WRAP - 500)
+SERVICE = 1
 
 
 def at(base, offset):
@@ -15,7 +16,7 @@ def at(base, offset):
 def test_a_lease_begins_and_ends_on_its_millisecond():
     for base in STARTS:
         lease = Lease(HAL.ticks_diff)
-        assert lease.offer(7, 5000, at(base, 100), at(base, 1100))
+        assert lease.offer(7, 5000, at(base, 100), at(base, 1100), SERVICE)
         for offset, live in ((0, False), (99, False), (100, True), (600, True), (1099, True),
                              (1100, False), (1101, False), (5000, False)):
             assert lease.update(at(base, offset)) is live, (base, offset)
@@ -25,22 +26,22 @@ def test_a_lease_begins_and_ends_on_its_millisecond():
 
 def test_a_late_start_has_what_is_left():
     lease = Lease(HAL.ticks_diff)
-    lease.offer(1, 5000, at(0, -900), at(0, 100))
+    lease.offer(1, 5000, at(0, -900), at(0, 100), SERVICE)
     assert lease.update(0) and lease.update(99)
     assert not lease.update(100)
 
 
 def test_a_setpoint_that_is_over_never_lives():
     lease = Lease(HAL.ticks_diff)
-    lease.offer(1, 5000, at(0, -900), at(0, -1))
+    lease.offer(1, 5000, at(0, -900), at(0, -1), SERVICE)
     assert not lease.update(0) and lease.power_mw == 0
 
 
 def test_the_newer_setpoint_replaces_from_its_start():
     lease = Lease(HAL.ticks_diff)
-    lease.offer(1, 5000, 0, 2000)
+    lease.offer(1, 5000, 0, 2000, SERVICE)
     assert lease.update(10) and lease.power_mw == 5000
-    lease.offer(2, -3000, 500, 1000)
+    lease.offer(2, -3000, 500, 1000, SERVICE)
     assert lease.update(499) and lease.power_mw == 5000 and lease.dispatch_id == 1
     assert lease.update(500) and lease.power_mw == -3000 and lease.dispatch_id == 2
     # the one before it is gone, also when it would have lasted longer
@@ -49,8 +50,8 @@ def test_the_newer_setpoint_replaces_from_its_start():
 
 def test_an_earlier_start_removes_what_would_begin_later():
     lease = Lease(HAL.ticks_diff)
-    lease.offer(1, 5000, 1000, 2000)
-    lease.offer(2, 0, 100, 300)  # stop
+    lease.offer(1, 5000, 1000, 2000, SERVICE)
+    lease.offer(2, 0, 100, 300, SERVICE)  # stop
     lease.update(150)
     assert lease.live and lease.power_mw == 0
     for now in range(300, 3000, 50):
@@ -63,7 +64,7 @@ def test_setpoints_sent_ahead_do_not_postpone_themselves():
     lived = 0
     for step in range(50):
         now = at(WRAP - 2000, 100 * step)
-        assert lease.offer(step + 1, 1000 + step, at(now, 250), at(now, 1250))
+        assert lease.offer(step + 1, 1000 + step, at(now, 250), at(now, 1250), SERVICE)
         lived += lease.update(now)
     assert lived >= 45
     assert lease.power_mw == 1000 + 49 - 3
@@ -72,10 +73,10 @@ def test_setpoints_sent_ahead_do_not_postpone_themselves():
 def test_pending_is_bounded_and_says_so():
     lease = Lease(HAL.ticks_diff)
     for index in range(PENDING_MAX):
-        assert lease.offer(index + 1, 1000, 100 * (index + 1), 5000)
-    assert not lease.offer(99, 1000, 5000, 6000)
+        assert lease.offer(index + 1, 1000, 100 * (index + 1), 5000, SERVICE)
+    assert not lease.offer(99, 1000, 5000, 6000, SERVICE)
     # a stop that comes first is never crowded out
-    assert lease.offer(100, 0, 50, 60)
+    assert lease.offer(100, 0, 50, 60, SERVICE)
     lease.update(55)
     assert lease.power_mw == 0 and lease.dispatch_id == 100
     assert not lease.update(700)
@@ -83,8 +84,8 @@ def test_pending_is_bounded_and_says_so():
 
 def test_drop_forgets_all():
     lease = Lease(HAL.ticks_diff)
-    lease.offer(1, 5000, 0, 2000)
-    lease.offer(2, 6000, 100, 2000)
+    lease.offer(1, 5000, 0, 2000, SERVICE)
+    lease.offer(2, 6000, 100, 2000, SERVICE)
     lease.update(0)
     lease.drop()
     assert not lease.live and lease.power_mw == 0
@@ -93,16 +94,16 @@ def test_drop_forgets_all():
 
 def test_only_an_end_with_power_counts_as_expired():
     lease = Lease(HAL.ticks_diff)
-    lease.offer(1, 0, 0, 100)
+    lease.offer(1, 0, 0, 100, SERVICE)
     lease.update(0)
     lease.update(100)
     assert lease.expired_count == 0
-    lease.offer(2, 5, 200, 300)
+    lease.offer(2, 5, 200, 300, SERVICE)
     lease.update(200)
     lease.update(300)
     lease.update(400)
     assert lease.expired_count == 1
-    lease.offer(3, 5, 500, 600)
+    lease.offer(3, 5, 500, 600, SERVICE)
     lease.update(500)
     lease.drop()
     lease.update(600)

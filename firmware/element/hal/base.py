@@ -41,6 +41,7 @@ class HAL:
 
     bms_uart = None
     link_uart = None
+    stage_uart = None  # the line of a power stage that has one (an inverter on RS-485)
 
     def ticks_ms(self) -> int:
         """Return the wrapping millisecond counter."""
@@ -70,8 +71,20 @@ class HAL:
         """Drive the power stage's enable line: the second way to zero, independent of the BMS."""
         raise NotImplementedError
 
+    def enable_is(self) -> bool:
+        """Return the enable line as it is, read back from the pin where the port can."""
+        raise NotImplementedError
+
     def duty_set(self, duty_permille: int) -> None:
         """Set the converter's signed duty, -1000..1000; positive discharges."""
+        raise NotImplementedError
+
+    def precharge_set(self, on: bool) -> None:
+        """Close the pre-charge path: pack to DC link through a resistor."""
+        raise NotImplementedError
+
+    def dc_link_mv(self) -> int:
+        """Return the voltage of the power stage's DC link in mV, -1 where no sensor is."""
         raise NotImplementedError
 
     def sense_ma(self) -> int:
@@ -96,6 +109,10 @@ class HAL:
 
     def entropy(self, size: int) -> bytes:
         """Return size bytes from the board's generator, fit for key making."""
+        raise NotImplementedError
+
+    def reset_cause(self) -> int:
+        """Return why the board started: codes.RESET_*."""
         raise NotImplementedError
 
     def reset(self) -> None:

@@ -30,7 +30,7 @@ class LockstepHAL(HeaderHAL):
         first = self._channel_in.read(FIRST_SIZE)
         super().__init__(first)
         self._seed = first[8:40]
-        self._slice_ms, self._now_ms = struct.unpack(FIRST, first[40:48])
+        self._slice_ms, self._now_ms, _ = struct.unpack(FIRST, first[40:FIRST_SIZE])
         # asyncio's C task queue stamps fresh tasks with the real counter: ours starts well ahead
         self._base = time.ticks_ms() + 100_000_000
         self._in = bytearray(IN_SIZE)
@@ -76,26 +76,32 @@ class LockstepHAL(HeaderHAL):
         """Tell the bench that nothing is due before until_ms and take what it answers."""
         bms = self.bms_uart
         link = self.link_uart
+        stage = self.stage_uart
         bms_tx = bms.tx
         link_tx = link.tx
+        stage_tx = stage.tx
         out = self._out
         struct.pack_into(OUT, out, 0, until_ms, self._outputs, self._duty,
-                         len(bms_tx), len(link_tx))
-        if bms_tx or link_tx:
-            self._channel_out.write(out + bms_tx + link_tx)
+                         len(bms_tx), len(link_tx), len(stage_tx))
+        if bms_tx or link_tx or stage_tx:
+            self._channel_out.write(out + bms_tx + link_tx + stage_tx)
             bms.tx = bytearray()
             link.tx = bytearray()
+            stage.tx = bytearray()
         else:
             self._channel_out.write(out)
         self._outputs &= ~FED
         if self._channel_in.readinto(self._in) != IN_SIZE:
             raise SystemExit(0)  # the bench is gone
-        now_ms, self._sense_ma, self._inputs, bms_size, link_size = struct.unpack(IN, self._in)
+        (now_ms, self._sense_ma, self._dc_link_mv, self._inputs, bms_size, link_size,
+         stage_size) = struct.unpack(IN, self._in)
         self._now_ms = now_ms
         if bms_size:
             bms.received(self._channel_in.read(bms_size))
         if link_size:
             link.received(self._channel_in.read(link_size))
+        if stage_size:
+            stage.received(self._channel_in.read(stage_size))
 
 
 def open_board(board) -> HAL:

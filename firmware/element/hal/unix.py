@@ -24,12 +24,15 @@ _READ_MAX = 256
 class UnixHAL(HeaderHAL):
     """A board process in real time."""
 
-    def __init__(self, channel_fd: int, bms_fd: int, link_fd: int):
+    def __init__(self, channel_fd: int, bms_fd: int, link_fd: int, stage_fd: int):
+        """stage_fd: -1 for a power stage that has no line."""
         self._channel = open(channel_fd, "r+b")
         super().__init__(self._channel.read(FIRST_SIZE))
-        self._lines = (
+        self._lines = [
             (open(bms_fd, "r+b"), self.bms_uart), (open(link_fd, "r+b"), self.link_uart)
-        )
+        ]
+        if stage_fd >= 0:
+            self._lines.append((open(stage_fd, "r+b"), self.stage_uart))
         self._poll = select.poll()
         self._poll.register(self._channel, select.POLLIN)
         for line, _ in self._lines:
@@ -80,7 +83,7 @@ class UnixHAL(HeaderHAL):
                 sent = line.write(uart.tx)
                 uart.tx = uart.tx[sent:] if sent else uart.tx
         if self._outputs & (FED | RESET) or (self._outputs, self._duty) != self._sent:
-            self._channel.write(struct.pack(OUT, 0, self._outputs, self._duty, 0, 0))
+            self._channel.write(struct.pack(OUT, 0, self._outputs, self._duty, 0, 0, 0))
             self._outputs &= ~FED
             self._sent = (self._outputs, self._duty)
 
@@ -102,10 +105,10 @@ class UnixHAL(HeaderHAL):
         frame = self._channel.read(IN_SIZE)
         if not frame or len(frame) != IN_SIZE:
             raise SystemExit(0)
-        _, self._sense_ma, self._inputs, _, _ = struct.unpack(IN, frame)
+        _, self._sense_ma, self._dc_link_mv, self._inputs, _, _, _ = struct.unpack(IN, frame)
         self._input_at = time.ticks_ms()
 
 
 def open_board(board) -> HAL:
     """Return the HAL of a unix board: the header is descriptor 0, the lines are the board's."""
-    return UnixHAL(0, board.BMS_FD, board.LINK_FD)
+    return UnixHAL(0, board.BMS_FD, board.LINK_FD, board.STAGE_FD)

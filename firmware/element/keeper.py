@@ -1,0 +1,194 @@
+"""What must outlive a reset or a power cut: the latch, the envelopes' use, the SoC. On flash.
+
+A file that cannot be read is taken for the worst it could have held: a latch for a trip, the
+envelopes for used up. A latch that cannot be written holds power off (`storage_ok`).
+"""
+
+import os
+
+from .protocol import cbor, codes
+from .protocol.errors import DecodeError
+
+_LATCH_FILE = "latch.cbor"
+_USAGE_FILE = "usage.cbor"
+# What the flash did not take is written again after this time.
+RETRY_MS = 5000
+# Use of the envelopes is written this often; what ran since is assumed to have run at full power.
+USAGE_PERIOD_MS = 300_000
+
+
+def write_file(path: str, data: bytes) -> None:
+    """Write a whole file or leave the old one: the rename is the only visible step."""
+    with open(path + ".new", "wb") as file:
+        file.write(data)
+    os.rename(path + ".new", path)
+
+
+def read_file(path: str):
+    """Return the bytes of a file, or None when there is none."""
+    try:
+        with open(path, "rb") as file:
+            return file.read()
+    except OSError as error:
+        if error.errno == 2:
+            return None
+        raise
+
+
+def _integers(data: bytes, count: int) -> list:
+    """Return the integers of a CBOR array of exactly count. Raises DecodeError."""
+    parts = cbor.decode(data)
+    if not isinstance(parts, list) or len(parts) != count:
+        raise DecodeError("array", None)
+    for part in parts:
+        if not isinstance(part, int) or part is True or part is False:
+            raise DecodeError("integer", None)
+    return parts
+
+
+class Keeper:
+    """The element's memory over a reset: loads at boot, writes when something has changed."""
+
+    def __init__(self, hal, interlock, worker, log):
+        self._hal = hal
+        self._interlock = interlock
+        self._worker = worker
+        self._log = log
+        self._control = None
+        self.latched = codes.TRIP_NONE  # the cause that the flash and the chain know of
+        self._order_saved = 0
+        self.boot_count = 0
+        self._latch_unsaved = False
+        self._usage_unsaved = False
+        self._retry_at = 0
+        self._usage_at = hal.ticks_ms()
+        self._usage_due = False
+        self._latch_due = False
+
+    @property
+    def storage_ok(self) -> bool:
+        """False while the flash has not taken the latch, or the use of the envelopes."""
+        return not (self._latch_unsaved or self._usage_unsaved)
+
+    def load_latch(self) -> None:
+        """Restore the latch and count this boot; a file that cannot be read may hold a trip."""
+        data = read_file(_LATCH_FILE)
+        if data is not None:
+            interlock = self._interlock
+            try:
+                cause, value, limit, index, number, boots = latch_from_bytes(data)
+                self.latched = cause  # it has been attested
+            except DecodeError:
+                cause, value, limit, index, number, boots = codes.TRIP_SELF_TEST, 0, 0, -1, 0, 0
+            interlock.order_number = self._order_saved = number
+            self.boot_count = boots
+            if cause != codes.TRIP_NONE:
+                interlock.trip(cause, value, limit, None if index < 0 else index)
+                self._log("still tripped: " + codes.cause_text(
+                    cause, value, limit, interlock.index))
+        self.boot_count = min(self.boot_count + 1, 0x7FFFFFFF)
+        # the first trip must not be the one that finds out that the flash cannot be written
+        self.save_latch()
+
+    def save_latch(self) -> None:
+        """Write the latch to flash; one that is not taken holds power off until it is."""
+        interlock = self._interlock
+        index = -1 if interlock.index is None else interlock.index
+        try:
+            write_file(_LATCH_FILE, cbor.encode(
+                [interlock.cause, interlock.value, interlock.limit, index,
+                 interlock.order_number, self.boot_count]))
+        except OSError as error:
+            self._latch_unsaved = True
+            self._failed("latch", error)
+            return
+        self._latch_unsaved = False
+
+    def _failed(self, what: str, error) -> None:
+        self._log("%s not written: error %s" % (what, error.errno))
+        self._retry_at = self._hal.ticks_add(self._hal.ticks_ms(), RETRY_MS)
+
+    def load_usage(self, control) -> None:
+        """Go on where the envelopes and the SoC were; control has just got its profile."""
+        self._control = control
+        profile = control.profile
+        data = read_file(_USAGE_FILE)
+        if data is None:
+            self.save_usage()
+            return
+        power_mw = max(profile.power_mw_discharge_max, profile.power_mw_charge_max)
+        unsaved_mwh = power_mw // 1000 * (USAGE_PERIOD_MS // 1000) // 3600 * 1000
+        try:
+            kept = _integers(data, 10)
+            control.usage.restore(kept[:6], unsaved_mwh)
+            control.estimator.restore(kept[6:], unsaved_mwh // max(1, profile.mwh_per_bp))
+        except DecodeError:
+            self._log("use of the envelopes unreadable: counted as used up")
+            control.usage.exhaust()
+        # or a second cut would find the older numbers again
+        self.save_usage()
+
+    def save_usage(self) -> None:
+        """Write the use of the envelopes and the SoC."""
+        control = self._control
+        if control is None:
+            return
+        try:
+            write_file(_USAGE_FILE, cbor.encode(
+                control.usage.snapshot() + control.estimator.snapshot()))
+        except OSError as error:
+            self._usage_unsaved = True
+            self._failed("usage", error)
+            return
+        self._usage_unsaved = False
+
+    def _save(self) -> None:
+        """Write what is due; called by the worker between two slices of anything."""
+        if self._usage_due:
+            self._usage_due = False
+            self.save_usage()
+        if self._latch_due:
+            self._latch_due = False
+            self.save_latch()
+
+    def _write_latch(self) -> None:
+        self._latch_due = True
+        self._worker.urgent(self._save)
+
+    def tick(self, now: int):
+        """Look for what has changed. Returns the event of a changed latch, else None.
+
+        The event is (cause, value, limit, index, released).
+        """
+        interlock = self._interlock
+        hal = self._hal
+        if hal.ticks_diff(now, self._usage_at) >= USAGE_PERIOD_MS:
+            self._usage_at = now
+            self._usage_due = True
+            self._worker.urgent(self._save)
+        if interlock.cause != self.latched:
+            released = interlock.cause == codes.TRIP_NONE
+            cause = self.latched if released else interlock.cause
+            self.latched = interlock.cause
+            self._order_saved = interlock.order_number
+            self._write_latch()
+            return cause, interlock.value, interlock.limit, interlock.index, released
+        if interlock.order_number != self._order_saved:
+            self._order_saved = interlock.order_number
+            self._write_latch()
+        elif not self.storage_ok and hal.ticks_diff(now, self._retry_at) >= 0:
+            self._retry_at = hal.ticks_add(now, RETRY_MS)
+            self._usage_due = True
+            self._write_latch()
+        return None
+
+
+def latch_from_bytes(data: bytes) -> list:
+    """Return [cause, value, limit, index, order_number, boot_count]. Raises DecodeError.
+
+    index is -1 for none.
+    """
+    parts = _integers(data, 6)
+    if not 0 <= parts[0] <= 255 or not -1 <= parts[3] <= 255 or parts[4] < 0 or parts[5] < 0:
+        raise DecodeError("latch", parts[0])
+    return parts
