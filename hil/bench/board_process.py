@@ -4,6 +4,7 @@ The frames are those of `element.hal.lockstep`. A board that dies or does not an
 outputs forced off at once, as its pins would be, and is started again after BOOT_MS.
 """
 
+import contextlib
 import os
 import socket
 import struct
@@ -11,11 +12,12 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+from element.protocol import codes
 from element.protocol.errors import BusError
 
 # As in element.hal.header, which only MicroPython can import.
-OUT = struct.Struct("<IBhHH")
-IN = struct.Struct("<IiBHH")
+OUT = struct.Struct("<IBhHHH")
+IN = struct.Struct("<IiiBHHH")
 # A board that is silent for this long of wall time hangs: no tick takes a hundredth of it.
 ANSWER_S_MAX = 20.0
 HEAP = "512k"
@@ -33,6 +35,7 @@ class BoardSpec:
     board: Path
     flash: Path
     stage: str
+    bms: str
     unique_id: bytes
     seed: bytes
     slice_ms: int
@@ -47,8 +50,10 @@ class Outputs:
     fed: bool = False
     reset: bool = False
     duty_permille: int = 0
+    precharge: bool = False
     bms_tx: bytes = b""
     link_tx: bytes = b""
+    stage_tx: bytes = b""
 
 
 class BoardProcess:
@@ -76,8 +81,12 @@ class BoardProcess:
             raise BusError("board is not running", self.spec.name)
         return self._channel
 
-    def start(self, now_ms: int, uart_fds: tuple[int, int] | None = None) -> None:
-        """Start the process. uart_fds: in real time, the board's ends of BMS line and link.
+    def start(self, now_ms: int, uart_fds: tuple[int, ...] | None = None,
+              reset_cause: int = codes.RESET_POWER_ON) -> None:
+        """Start the process. uart_fds: in real time, the board's ends of BMS line, link and,
+        where the stage has one, the stage's line.
+
+        reset_cause: what the board's reset register will say.
 
         Raises BusError when the interpreter cannot be started.
         """
@@ -88,7 +97,7 @@ class BoardProcess:
         ours.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO,
                         struct.pack("ll", int(ANSWER_S_MAX), 0))
         command = [str(spec.micropython), "-X", f"heapsize={HEAP}",
-                   str(spec.firmware / "main.py"), self._port, spec.stage]
+                   str(spec.firmware / "main.py"), self._port, spec.stage, spec.bms]
         if uart_fds is not None:
             command += [str(fd) for fd in uart_fds]
         path = f"{spec.firmware}:{spec.board}:.frozen"
@@ -102,21 +111,22 @@ class BoardProcess:
                 raise BusError("board cannot start", f"{spec.name}: {error}") from error
             finally:
                 theirs.close()
-        try:
-            ours.sendall(spec.unique_id + spec.seed + struct.pack("<II", spec.slice_ms, now_ms))
-        except OSError:
-            pass  # it died at once: the first exchange finds it gone, as after any death
+        # a board that died at once is found gone by the first exchange, as after any death
+        with contextlib.suppress(OSError):
+            ours.sendall(spec.unique_id + spec.seed
+                         + struct.pack("<IIB", spec.slice_ms, now_ms, reset_cause))
         self._channel = ours
         self._fd = ours.fileno()
         self._held = b""
 
-    def send(self, now_ms: int, sense_ma: int, interlock_ok: bool, bms_rx: bytes,
-             link_rx: bytes) -> bool:
+    def send(self, now_ms: int, sense_ma: int, dc_link_mv: int, interlock_ok: bool,
+             bms_rx: bytes, link_rx: bytes, stage_rx: bytes) -> bool:
         """Send one frame of inputs; False when the board is gone."""
-        frame = IN.pack(now_ms, sense_ma, interlock_ok, len(bms_rx), len(link_rx))
+        frame = IN.pack(now_ms, sense_ma, dc_link_mv, interlock_ok, len(bms_rx), len(link_rx),
+                        len(stage_rx))
         try:
-            if bms_rx or link_rx:
-                self.channel.sendall(frame + bms_rx + link_rx)
+            if bms_rx or link_rx or stage_rx:
+                self.channel.sendall(frame + bms_rx + link_rx + stage_rx)
             else:
                 os.write(self._fd, frame)
         except OSError:
@@ -134,13 +144,15 @@ class BoardProcess:
             data += more
             if len(data) >= OUT.size:
                 fields = OUT.unpack_from(data)
-                size = OUT.size + fields[3] + fields[4]
-        wake_ms, bits, duty, bms_size, link_size = OUT.unpack_from(data)
+                size = OUT.size + sum(fields[3:])
+        wake_ms, bits, duty, bms_size, link_size, stage_size = OUT.unpack_from(data)
         bms_end = OUT.size + bms_size
-        end = bms_end + link_size
+        link_end = bms_end + link_size
+        end = link_end + stage_size
         self._held = data[end:]
         return Outputs(wake_ms, bool(bits & 1), bool(bits & 2), bool(bits & 4), duty,
-                       data[OUT.size:bms_end], data[bms_end:end])
+                       bool(bits & 8), data[OUT.size:bms_end], data[bms_end:link_end],
+                       data[link_end:end])
 
     def _more(self) -> bytes:
         try:

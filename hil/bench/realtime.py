@@ -1,8 +1,9 @@
 """The real clock: the same boards as processes on ptys, the same emulated devices, wall time.
 
-Each board has a pty to its emulated BMS, paced at 9600 baud, and a pty to the host, which opens
-it through pyserial as it would a USB adapter. Its pins are a socket: inputs are sent every
-INPUT_MS, outputs come when they change. One thread and one `select` serve all of it.
+Each board has a pty to its emulated BMS, paced at 9600 baud, one to its power stage where that has
+a line, and a pty to the host, which opens it through pyserial as it would a USB adapter. Its pins
+are a socket: inputs are sent every INPUT_MS, outputs come when they change. One thread and one
+`select` serve all of it.
 """
 
 import contextlib
@@ -16,6 +17,7 @@ from collections.abc import Callable
 from functools import partial
 from itertools import count
 
+from element.protocol import codes
 from hil.bench.board_process import IN, OUT
 from hil.bench.rig import BOOT_MS, WATCHDOG_MS, Rig
 from host_tools.aggregator import Aggregator
@@ -31,17 +33,20 @@ class _Lines:
 
     def __init__(self) -> None:
         self.bms_fd, self.bms_board_fd = pty.openpty()
+        self.stage_fd, self.stage_board_fd = pty.openpty()
         self.link_board_fd, self._link_fd = pty.openpty()
-        for fd in (self.bms_board_fd, self._link_fd):
+        for fd in (self.bms_board_fd, self.stage_board_fd, self._link_fd):
             tty.setraw(fd)
-        for fd in (self.bms_fd, self.bms_board_fd, self.link_board_fd):
+        for fd in (self.bms_fd, self.bms_board_fd, self.stage_fd, self.stage_board_fd,
+                   self.link_board_fd):
             os.set_blocking(fd, False)
         self.link = SerialLink(os.ttyname(self._link_fd))
 
     def close(self) -> None:
         """Close every descriptor."""
         self.link.close()
-        for fd in (self.bms_fd, self.bms_board_fd, self.link_board_fd, self._link_fd):
+        for fd in (self.bms_fd, self.bms_board_fd, self.stage_fd, self.stage_board_fd,
+                   self.link_board_fd, self._link_fd):
             os.close(fd)
 
 
@@ -94,7 +99,9 @@ class RealClock:
 
     def _start(self, rig: Rig) -> None:
         lines = self._lines[rig.name]
-        rig.board.start(0, (lines.bms_board_fd, lines.link_board_fd))
+        fds = (lines.bms_board_fd, lines.link_board_fd)
+        rig.board.start(0, fds if rig.stage is None else (*fds, lines.stage_board_fd),
+                        rig.reset_cause)
         rig.board.channel.setblocking(False)
         rig.restart_at_ms = None
         rig.fed_ms = self.now_ms + BOOT_MS
@@ -119,7 +126,7 @@ class RealClock:
             if now_ms >= self._inputs_due_ms:
                 self._inputs_due_ms = now_ms + INPUT_MS
                 self._send_inputs()
-            self._serve_bms()
+            self._serve_lines()
             self._wait(end_ms)
 
     def _send_inputs(self) -> None:
@@ -131,7 +138,8 @@ class RealClock:
                 if now_ms >= rig.restart_at_ms:
                     self._start(rig)
                 continue
-            frame = IN.pack(now_ms, rig.plant.sense_ma(), rig.interlock_ok, 0, 0)
+            frame = IN.pack(now_ms, rig.plant.sense_ma(), rig.plant.dc_link_mv(),
+                            rig.interlock_ok, 0, 0, 0)
             try:
                 rig.board.channel.send(frame)
             except BlockingIOError:
@@ -140,15 +148,17 @@ class RealClock:
                 rig.power_off(now_ms)
                 continue
             if now_ms - rig.fed_ms > WATCHDOG_MS:
-                rig.power_off(now_ms)
+                rig.power_off(now_ms, codes.RESET_WATCHDOG)
 
-    def _serve_bms(self) -> None:
-        """Hand the bytes that have left a BMS by now to its board."""
+    def _serve_lines(self) -> None:
+        """Hand the bytes that have left a BMS or a stage by now to its board."""
         for rig in self._rigs:
-            data = rig.take_bms(self.now_ms)
-            if data:
-                with contextlib.suppress(BlockingIOError):  # a full pty: the wire loses them
-                    os.write(self._lines[rig.name].bms_fd, data)
+            lines = self._lines[rig.name]
+            for fd, data in ((lines.bms_fd, rig.take_bms(self.now_ms)),
+                             (lines.stage_fd, rig.take_stage(self.now_ms))):
+                if data:
+                    with contextlib.suppress(BlockingIOError):  # a full pty: the wire loses them
+                        os.write(fd, data)
 
     def _wait(self, end_ms: int) -> None:
         """Sleep until something is readable or due, and read what there is."""
@@ -156,14 +166,17 @@ class RealClock:
         if self._calls:
             due_ms = min(due_ms, self._calls[0][0])
         for rig in self._rigs:
-            if rig.bms_due_ms is not None:
-                due_ms = min(due_ms, rig.bms_due_ms)
+            for line_ms in (rig.bms_due_ms, rig.stage_due_ms):
+                if line_ms is not None:
+                    due_ms = min(due_ms, line_ms)
         due_ms = min(due_ms, self._aggregator.due_ms - self.start_unix_ms)
         wait_s = min(WAIT_S_MAX, max(0.0, due_ms / 1000 - (time.monotonic() - self._zero_s)))
         readers: dict[int, Callable[[], None]] = {}
         for rig in self._rigs:
             lines = self._lines[rig.name]
             readers[lines.bms_fd] = partial(self._read_bms, rig)
+            if rig.stage is not None:
+                readers[lines.stage_fd] = partial(self._read_stage, rig)
             readers[lines.link.fileno()] = partial(self._read_link, rig)
             if rig.board.running:
                 readers[rig.board.channel.fileno()] = partial(self._read_pins, rig)
@@ -177,6 +190,12 @@ class RealClock:
             rig.plant.advance(self.now_ms)
             rig.bms.feed(data, self.now_ms)
             rig.bms_due_ms = rig.bms.due_ms()
+
+    def _read_stage(self, rig: Rig) -> None:
+        with contextlib.suppress(BlockingIOError):
+            data = os.read(self._lines[rig.name].stage_fd, READ_SIZE)
+            rig.plant.advance(self.now_ms)
+            rig.feed_stage(data, self.now_ms)
 
     def _read_link(self, rig: Rig) -> None:
         data = self._lines[rig.name].link.receive()
@@ -198,13 +217,14 @@ class RealClock:
         data = self._pins[rig.name] + data
         rig.plant.advance(now_ms)
         while len(data) >= OUT.size:
-            _, bits, duty, _, _ = OUT.unpack_from(data)
+            _, bits, duty, _, _, _ = OUT.unpack_from(data)
             data = data[OUT.size:]
             rig.outputs.enable = bool(bits & 1)
-            rig.plant.set_outputs(rig.outputs.enable, duty)
+            rig.outputs.precharge = bool(bits & 8)
+            rig.plant.set_outputs(rig.outputs.enable, duty, rig.outputs.precharge)
             if bits & 2:
                 rig.fed_ms = now_ms
             if bits & 4:
-                rig.power_off(now_ms)
+                rig.power_off(now_ms, codes.RESET_SOFTWARE)
                 return
         self._pins[rig.name] = data

@@ -9,21 +9,25 @@ from typing import Any
 import element
 from element.protocol import codes
 from hil.bench.board_process import BoardProcess, BoardSpec
-from hil.bench.rig import Rig
-from hil.devices.jbd import JBDEmulator
+from hil.bench.rig import Rig, StageDevice
+from hil.devices import BMS_FAMILIES
+from hil.devices.base import EmulatedBMS
 from hil.plant.cell import CHEMISTRIES
 from hil.plant.converter import ConverterPlant
 from hil.plant.element import ElementPlant
 from hil.plant.fixed_power import FixedPowerPlant
+from hil.plant.inverter import InverterPlant
 from hil.plant.load import BuildingLoad
 from hil.plant.meter import Meter
-from hil.plant.pack import Pack
+from hil.plant.pack import Imbalance, Pack
+from hil.plant.relay import RelayPlant
 from hil.scenarios.model import ElementModel, ScenarioModel
 
 # The on/off stage's own minimum times, as its board's ratings say (boards/virtual/board.py).
 ON_MS_MIN = 3000
 OFF_MS_MIN = 2000
 LEASE_MS_MAX = 5000
+ON_OFF_KINDS = ("bms_fets", "relay")
 
 
 class Seeds:
@@ -55,12 +59,12 @@ class Paths:
 
 def profile_of(model: ElementModel) -> dict[str, Any]:
     """Return the admissibility profile that the test issuer gives an element of this model."""
-    converter = model.kind == "converter"
+    on_off = model.kind in ON_OFF_KINDS
     power_mw = round(model.rating_w * 1000)
     current_ma = round(model.current_a_max * 1000)
     nominal_v = CHEMISTRIES[model.chemistry].nominal_v * model.series_count
     return {
-        "kind": codes.KIND_CONVERTER if converter else codes.KIND_BMS_FETS,
+        "kind": codes.KIND_NAMES.index(model.kind),
         "power_mw_discharge_max": power_mw,
         "power_mw_charge_max": power_mw,
         "current_ma_discharge_max": current_ma,
@@ -69,18 +73,22 @@ def profile_of(model: ElementModel) -> dict[str, Any]:
         "soc_bp_max": round(model.soc_max_pct * 100),
         "cell_mv_min": model.cell_mv_min,
         "cell_mv_max": model.cell_mv_max,
-        "temperature_mdegc_min": 0,
-        "temperature_mdegc_max": 50000,
+        "temperature_mdegc_discharge_min": 0,
+        "temperature_mdegc_discharge_max": 50000,
+        "temperature_mdegc_charge_min": 0,
+        "temperature_mdegc_charge_max": 45000,
         "ramp_mw_per_s": round(model.ramp_kw_per_s * 1_000_000),
         "lease_ms_max": LEASE_MS_MAX,
         "reading_age_ms_max": model.reading_age_ms_max,
         "energy_mwh_rated": round(nominal_v * model.capacity_ah * 1000),
-        "step_mw": 0 if converter else power_mw,
-        "on_ms_min": 0 if converter else ON_MS_MIN,
-        "off_ms_min": 0 if converter else OFF_MS_MIN,
+        "step_mw": power_mw if on_off else 0,
+        "on_ms_min": ON_MS_MIN if on_off else 0,
+        "off_ms_min": OFF_MS_MIN if on_off else 0,
         "services": codes.SERVICE_REGULATION | codes.SERVICE_ENERGY,
         "chemistry": model.chemistry,
-        "role": "wall" if converter else "cabinet",
+        "role": "cabinet" if on_off else "wall",
+        "capacity_mah": round(model.capacity_ah * 1000),
+        **model.envelope.model_dump(),
     }
 
 
@@ -102,16 +110,38 @@ class Site:
         raise KeyError(name)
 
 
-def _plant(model: ElementModel, seeds: Seeds, name: str) -> tuple[ElementPlant, JBDEmulator]:
+def _bms(model: ElementModel, pack: Pack, rng: Random) -> EmulatedBMS:
+    """Return the emulated BMS of an element, its FETs closed as after a start by hand."""
+    return BMS_FAMILIES[model.bms](
+        pack, rng, model.series_count, capacity_ah=model.capacity_ah, start_closed=True,
+        soc_drift_pct_per_month=model.bms_soc_drift_pct_per_month,
+        soc_error=model.bms_soc_error_pct / 100)
+
+
+def _plant(model: ElementModel, seeds: Seeds, name: str) -> tuple[ElementPlant, EmulatedBMS]:
     """Return the power side of one element: pack, BMS and stage, each with its own spread."""
     pack = Pack(CHEMISTRIES[model.chemistry], model.series_count, model.capacity_ah,
-                seeds.stream(f"{name}/pack"), soc=model.soc_pct / 100)
-    bms = JBDEmulator(pack, seeds.stream(f"{name}/bms"), model.series_count,
-                      capacity_ah=model.capacity_ah, start_closed=True)
+                seeds.stream(f"{name}/pack"), soc=model.soc_pct / 100,
+                imbalance=Imbalance(soc=model.cells_soc_spread_pct / 100))
+    bms = _bms(model, pack, seeds.stream(f"{name}/bms"))
     stage = seeds.stream(f"{name}/stage")
     if model.kind == "converter":
         return ConverterPlant(pack, bms, stage, rating_w=model.rating_w), bms
+    if model.kind == "sunspec":
+        return InverterPlant(pack, bms, stage, rating_w=model.rating_w), bms
+    if model.kind == "relay":
+        return RelayPlant(pack, bms, stage, rating_w=model.rating_w), bms
     return FixedPowerPlant(pack, bms, stage, rating_w=model.rating_w), bms
+
+
+def _stage_line(plant: ElementPlant, seeds: Seeds, name: str) -> StageDevice | None:
+    """Return what answers on the stage's line, None for a stage without one."""
+    if not isinstance(plant, InverterPlant):
+        return None
+    # pymodbus and pysunspec2 are for those who have an inverter on their bench
+    from hil.devices.sunspec_inverter import SunSpecInverter
+
+    return SunSpecInverter(plant, seeds.stream(f"{name}/stage-line"))
 
 
 def build_site(scenario: ScenarioModel, seed: int, port: str, paths: Paths, flash: Path) -> Site:
@@ -129,9 +159,9 @@ def build_site(scenario: ScenarioModel, seed: int, port: str, paths: Paths, flas
             draw = seeds.stream(f"{name}/board")
             spec = BoardSpec(
                 name, paths.micropython, paths.firmware, paths.board, flash / name, model.kind,
-                draw.randbytes(8), draw.randbytes(32), scenario.sign_slice_ms)
+                model.bms, draw.randbytes(8), draw.randbytes(32), scenario.sign_slice_ms)
             rigs.append(Rig(name, BoardProcess(spec, port), plant, bms, model.rating_w,
-                            model.kind, model.zone_of(index)))
+                            model.kind, model.zone_of(index), _stage_line(plant, seeds, name)))
             models[name] = model
             profiles[name] = profile_of(model)
     building = scenario.building

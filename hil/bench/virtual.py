@@ -9,10 +9,11 @@ import heapq
 from collections.abc import Callable
 from itertools import count
 
+from element.protocol import codes
 from hil.bench.rig import WATCHDOG_MS, Rig
 from host_tools.aggregator import Aggregator
 
-# Bytes from the BMS wake a board at whole multiples of this, as an idle-line interrupt does.
+# Bytes from BMS and stage wake a board at whole multiples of this, as an idle-line interrupt does.
 RX_GRID_MS = 5
 
 
@@ -48,7 +49,7 @@ class VirtualClock:
             self._start(rig)
 
     def _start(self, rig: Rig) -> None:
-        rig.board.start(self.now_ms)
+        rig.board.start(self.now_ms, reset_cause=rig.reset_cause)
         rig.restart_at_ms = None
         rig.fed_ms = self.now_ms
         self._answer(rig)
@@ -93,11 +94,11 @@ class VirtualClock:
         due_ms = rig.wake_ms
         if rig.restart_at_ms is not None:
             return due_ms
-        bms_ms = rig.bms_due_ms
-        if bms_ms is not None:
-            bms_ms = -(-bms_ms // RX_GRID_MS) * RX_GRID_MS
-            if bms_ms < due_ms:
-                due_ms = bms_ms
+        if rig.hung:
+            return rig.fed_ms + WATCHDOG_MS
+        for line_ms in (rig.bms_due_ms, rig.stage_due_ms):
+            if line_ms is not None:
+                due_ms = min(due_ms, -(-line_ms // RX_GRID_MS) * RX_GRID_MS)
         link_ms = rig.to_board.due_ms()
         if link_ms is not None and link_ms < due_ms:
             due_ms = link_ms
@@ -124,11 +125,16 @@ class VirtualClock:
             if rig.restart_at_ms is not None:
                 self._start(rig)
                 continue
+            if rig.hung:
+                rig.power_off(now_ms, codes.RESET_WATCHDOG)
+                continue
             bms_rx = rig.take_bms(now_ms)
             link_rx = rig.to_board.take(now_ms)
-            if not bms_rx and not link_rx and rig.wake_ms > now_ms:
+            stage_rx = rig.take_stage(now_ms)
+            if not (bms_rx or link_rx or stage_rx) and rig.wake_ms > now_ms:
                 continue  # something moved inside the BMS that its board cannot see
-            if rig.board.send(now_ms, rig.plant.sense_ma(), rig.interlock_ok, bms_rx, link_rx):
+            if rig.board.send(now_ms, rig.plant.sense_ma(), rig.plant.dc_link_mv(),
+                              rig.interlock_ok, bms_rx, link_rx, stage_rx):
                 woken.append(rig)
             else:
                 rig.power_off(now_ms)
@@ -140,8 +146,9 @@ class VirtualClock:
         outputs = rig.board.receive()
         self.exchange_count += 1
         if outputs is None or outputs.reset:
-            rig.power_off(self.now_ms)
+            rig.power_off(self.now_ms, codes.RESET_POWER_ON if outputs is None
+                          else codes.RESET_SOFTWARE)
             return
         rig.apply(outputs, self.now_ms)
         if self.now_ms - rig.fed_ms > WATCHDOG_MS:
-            rig.power_off(self.now_ms)
+            rig.power_off(self.now_ms, codes.RESET_WATCHDOG)

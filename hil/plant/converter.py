@@ -3,13 +3,15 @@
 The duty sets the pack current; a first-order lag stands for filter and inner loop. Losses are
 a standing part (control, gate drive), a part proportional to current (diode-like drops) and a
 quadratic part (conduction). Switching ripple, reactive power and the grid side are left out.
+A DC link stands between the FETs and the stage (`dc_link.py`).
 The stage has no limits of its own but the duty range: limits are the firmware's job.
 """
 
 from math import exp, log
 from random import Random
 
-from .element import DUTY_PERMILLE_MAX, ElementPlant, FETSwitches, checked_duty
+from .dc_link import DCLink
+from .element import DUTY_PERMILLE_MAX, ElementPlant, FETSwitches
 from .pack import Pack
 
 TAU_ON_MS = 15.0
@@ -26,6 +28,8 @@ class ConverterPlant(ElementPlant):
     """Simulate pack, FETs and a converter whose signed duty sets the pack current.
 
     `gain` is this unit's own factor on the nominal current; the board has to measure to know.
+    `link` is the DC link; closed FETs have charged it already when the simulation begins.
+    `fet_welded` is a fault: the FETs conduct whatever the BMS says.
     """
 
     def __init__(
@@ -48,16 +52,17 @@ class ConverterPlant(ElementPlant):
         self.standing_w = STANDING_SHARE * rating_w
         self._drop_v = PROPORTIONAL_SHARE * rating_w / rated_a
         self._loss_ohm = QUADRATIC_SHARE * rating_w / (rated_a * rated_a)
-        self._enable = False
+        self.link = DCLink(pack.voltage_v if bms.fet_discharge else 0.0)
+        self.fet_welded = False
         self._target_a = 0.0
         self._current_a = 0.0
         self._tau_ms = TAU_OFF_MS
         self._factors: dict[tuple[int, bool], tuple[float, float, float]] = {}
 
-    def set_outputs(self, enable: bool, duty_permille: int) -> None:
+    def _take_outputs(self, duty_permille: int, precharge: bool) -> None:
         """Set the target current for the time after now; enable False lets it decay to 0."""
-        duty = checked_duty(duty_permille)
-        self._enable = enable
+        enable, duty = self._enable, duty_permille
+        self.link.precharge = precharge
         self._tau_ms = TAU_ON_MS if enable else TAU_OFF_MS
         above = abs(duty) - DEAD_PERMILLE
         if not enable or above <= 0:
@@ -72,14 +77,20 @@ class ConverterPlant(ElementPlant):
         loss_w = self._drop_v * abs(current_a) + self._loss_ohm * current_a * current_a
         return loss_w + self.standing_w if self._enable else loss_w
 
+    def dc_link_mv(self) -> int:
+        return self.link.read_mv()
+
     def _step(self, dt_ms: int) -> None:
-        start_a, target_a = self._current_a, self._target_a
-        bms = self.bms
+        start_a = self._current_a
+        target_a = 0.0 if self.dead else self._target_a
+        welded = self.fet_welded
+        fet_charge = welded or self.bms.fet_charge
+        fet_discharge = welded or self.bms.fet_discharge
         # The FETs break in microseconds: a forbidden current is gone when the interval starts.
-        if not bms.fet_charge:
+        if not fet_charge:
             start_a = start_a if start_a > 0.0 else 0.0
             target_a = target_a if target_a > 0.0 else 0.0
-        if not bms.fet_discharge:
+        if not fet_discharge:
             start_a = start_a if start_a < 0.0 else 0.0
             target_a = target_a if target_a < 0.0 else 0.0
         if start_a * target_a < 0.0:
@@ -99,9 +110,20 @@ class ConverterPlant(ElementPlant):
             self._add_energy(float(dt_ms), mean_a, square)
         self._current_a = end_a
         pack = self.pack
-        pack.advance(self._now_ms, charge_ams / dt_ms)
-        pack.current_a = end_a
+        link_as, link_a = self._link(dt_ms, fet_discharge or end_a < 0.0)
+        pack.advance(self._now_ms, (charge_ams + link_as * 1000.0) / dt_ms)
+        pack.current_a = end_a + link_a
         self.pcc_w = (pack.emf_v - pack.resistance_ohm * end_a) * end_a - self.loss_w(end_a)
+
+    def _link(self, dt_ms: int, joined: bool) -> tuple[float, float]:
+        """Carry the DC link over the interval: its charge from the pack, its current at the end.
+
+        joined: FETs, or the charge current through one of them, tie the link to the pack.
+        """
+        pack = self.pack
+        if joined:
+            return self.link.connect(pack.voltage_v, pack.resistance_ohm), 0.0
+        return self.link.relax(dt_ms, pack.voltage_v, self._enable)
 
     def _cross_zero(self, dt_ms: int, start_a: float, target_a: float) -> tuple[float, float]:
         """Integrate an interval in two parts, because the losses have a kink at zero current.

@@ -60,8 +60,10 @@ class ElementPlant:
     """Be one element's power side: a pack behind BMS FETs and a power stage at the PCC.
 
     Attributes: `pack`, `bms`, `pcc_w` (true power now, positive = to the PCC), `energy_pcc_j`
-    (its integral, signed), `sense_frozen` (fault: the sensor repeats its last reading).
-    Subclasses supply `_step` and `set_outputs`.
+    (its integral, signed). Faults to set: `sense_frozen` (the sensor repeats its last reading),
+    `sense_override_ma` (it says this),
+    `dead` (no power though enabled), `ignores_enable` (the stage runs on when it is switched
+    off: a welded contactor, a stuck gate). Subclasses supply `_step` and `_take_outputs`.
     """
 
     def __init__(self, pack: Pack, bms: FETSwitches, rng: Random, start_ms: int = 0) -> None:
@@ -71,6 +73,10 @@ class ElementPlant:
         self.pcc_w = 0.0
         self.energy_pcc_j = 0.0
         self.sense_frozen = False
+        self.sense_override_ma: int | None = None
+        self.dead = False
+        self.ignores_enable = False
+        self._enable = False
         self._sensor = CurrentSensor(rng)
         self._sense_ma = 0
         self._now_ms = start_ms
@@ -92,18 +98,33 @@ class ElementPlant:
         self._now_ms = now_ms
         self._step(dt_ms)
 
-    def set_outputs(self, enable: bool, duty_permille: int) -> None:
-        """Take the board's pins: enable, and signed duty -1000..1000 (positive = discharge).
+    def set_outputs(self, enable: bool, duty_permille: int, precharge: bool = False) -> None:
+        """Take the board's pins: enable, signed duty -1000..1000 (positive = discharge), relay.
 
-        Raises ValueError outside the range.
+        precharge: the path past the FETs to the DC link is closed. Raises ValueError outside the
+        range.
         """
+        duty = checked_duty(duty_permille)
+        if self.ignores_enable and self._enable and not enable:
+            return
+        self._enable = enable
+        self._take_outputs(duty, precharge)
+
+    def _take_outputs(self, duty_permille: int, precharge: bool) -> None:
+        """Act on pins that were checked; `_enable` is set already."""
         raise NotImplementedError
 
     def sense_ma(self) -> int:
         """Return what the board's ADC reads for the pack current, mA, positive = discharge."""
+        if self.sense_override_ma is not None:
+            return self.sense_override_ma
         if not self.sense_frozen:
             self._sense_ma = self._sensor.read_ma(self.pack.current_a)
         return self._sense_ma
+
+    def dc_link_mv(self) -> int:
+        """Return the voltage of the stage's DC link in mV, -1 for a stage without a sensor."""
+        return -1
 
     @property
     def energy_pcc_mj(self) -> int:

@@ -12,7 +12,7 @@ load are not taken back from the pack; idle consumption is nil.
 from math import exp, sqrt
 from random import Random
 
-from .element import ElementPlant, FETSwitches, checked_duty
+from .element import ElementPlant, FETSwitches
 from .pack import Pack
 
 SOFT_START_MS = 150.0
@@ -29,6 +29,8 @@ class FixedPowerPlant(ElementPlant):
 
     `inverter_w` and `charger_w` are this unit's own true powers at the PCC, both positive.
     """
+
+    soft_start_ms = SOFT_START_MS
 
     def __init__(
         self,
@@ -49,20 +51,22 @@ class FixedPowerPlant(ElementPlant):
         self._undervoltage_v = cell_v_min * UNDERVOLTAGE_SHARE
         self._restart_v = cell_v_min * RESTART_SHARE
         self._browned_out = False
-        self._enable = False
         self._factors: dict[int, tuple[float, float]] = {}
 
-    def set_outputs(self, enable: bool, duty_permille: int) -> None:
-        """Set the enable pin; the duty is only range-checked, since no pin leads here."""
-        checked_duty(duty_permille)
-        self._enable = enable
+    def _take_outputs(self, duty_permille: int, precharge: bool) -> None:
+        """Take the enable pin; no other leads here."""
+
+    def _direction(self) -> int:
+        """Return what is switched on: 1 the inverter, -1 the charger, 0 nothing."""
+        charge, discharge = self.bms.fet_charge, self.bms.fet_discharge
+        return int(discharge) - int(charge) if self._enable else 0
 
     def _target_w(self) -> float:
-        charge, discharge = self.bms.fet_charge, self.bms.fet_discharge
-        if not self._enable or charge == discharge:
-            return 0.0
-        if charge:
+        direction = 0 if self.dead else self._direction()
+        if direction < 0:
             return -self.charger_w
+        if direction == 0:
+            return 0.0
         self._check_undervoltage()
         return 0.0 if self._browned_out else self.inverter_w
 
@@ -106,8 +110,8 @@ class FixedPowerPlant(ElementPlant):
         return start_w * mean, end_w
 
     def _soft_start(self, dt_ms: float, start_w: float, target_w: float) -> tuple[float, float]:
-        """Return mean and end of a linear rise that takes SOFT_START_MS from zero to target."""
-        slope_w_per_ms = target_w / SOFT_START_MS
+        """Return mean and end of a linear rise that takes soft_start_ms from zero to target."""
+        slope_w_per_ms = target_w / self.soft_start_ms
         rise_ms = (target_w - start_w) / slope_w_per_ms
         if dt_ms < rise_ms:
             end_w = start_w + slope_w_per_ms * dt_ms

@@ -18,12 +18,31 @@ class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
 
+Curve = Annotated[list[Annotated[int, Field(ge=0, le=10000)]], Field(max_length=16)]
+
+
+class EnvelopeModel(Strict):
+    """The rest of a credential's profile, in the contract's names; the defaults bound nothing."""
+
+    discharge_bp_at_soc: Curve = []
+    charge_bp_at_soc: Curve = []
+    reserve_soc_bp: int = Field(0, ge=0, le=10000)
+    response_ms: int = Field(1000, ge=1, le=600_000)
+    thermal_window_s: int = Field(0, ge=0, le=86400)
+    thermal_mwh_max: int = Field(0, ge=0, le=1_000_000_000)
+    thermal_rise_mdegc_max: int = Field(0, ge=0, le=100_000)
+    swing_window_s: int = Field(0, ge=0, le=604_800)
+    swing_bp_max: int = Field(0, ge=0, le=10000)
+    day_cycles_milli_max: int = Field(0, ge=0, le=100_000)
+    monitor_only: bool = False
+
+
 class ElementModel(Strict):
     """One element, or `count` equal ones named NAME-1, NAME-2 and so on."""
 
     name: ElementName
     count: int = Field(1, ge=1, le=64)
-    kind: Literal["converter", "bms_fets"]
+    kind: Literal["converter", "bms_fets", "relay", "sunspec"]
     chemistry: str
     series_count: int = Field(ge=1, le=32)
     capacity_ah: float = Field(gt=0.5, le=600)
@@ -37,6 +56,11 @@ class ElementModel(Strict):
     current_a_max: float = Field(gt=0, le=84)  # boards/virtual: CURRENT_MA_MAX
     ramp_kw_per_s: float = Field(25, gt=0, le=1000)
     reading_age_ms_max: int = Field(1500, ge=600, le=2000)
+    envelope: EnvelopeModel = EnvelopeModel()
+    bms: Literal["jbd", "daly", "jk", "pylontech"] = "jbd"
+    bms_soc_error_pct: float = Field(0, ge=-100, le=100)
+    bms_soc_drift_pct_per_month: float = Field(0, ge=-100, le=100)
+    cells_soc_spread_pct: float = Field(0.5, ge=0, lt=40)
 
     @model_validator(mode="after")
     def _consistent(self) -> "ElementModel":
@@ -46,6 +70,8 @@ class ElementModel(Strict):
             raise ValueError("soc_min_pct must be below soc_max_pct")
         if self.cell_mv_min >= self.cell_mv_max:
             raise ValueError("cell_mv_min must be below cell_mv_max")
+        if self.bms == "pylontech" and self.kind == "bms_fets":
+            raise ValueError("a pylontech has no FETs that anybody else may switch")
         zones = self.zone if isinstance(self.zone, list) else [self.zone]
         if isinstance(self.zone, list) and len(zones) != self.count:
             raise ValueError(f"zone lists {len(zones)} zones for {self.count} elements")

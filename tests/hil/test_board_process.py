@@ -19,13 +19,13 @@ def test_a_board_dead_before_its_first_byte_is_gone_not_a_defect(
 
     monkeypatch.setattr(board_process, "start_process", popen_and_wait)
     board = BoardProcess(BoardSpec("wall", Path("/bin/false"), tmp_path, tmp_path,
-                                   tmp_path / "flash", "converter", bytes(8), bytes(32), 1),
+                                   tmp_path / "flash", "converter", "jbd", bytes(8), bytes(32), 1),
                          "lockstep")
     try:
         board.start(0)
         assert board.running
         assert board.receive() is None
-        assert not board.send(0, 0, True, b"x", b"")
+        assert not board.send(0, 0, -1, True, b"x", b"", b"")
     finally:
         board.stop()
     assert not board.running

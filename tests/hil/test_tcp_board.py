@@ -24,7 +24,7 @@ def test_a_board_is_enrolled_over_tcp(small: ScenarioModel, tmp_path: Path,
                                       micropython: Path) -> None:
     paths, draw = Paths.of_checkout(micropython), Seeds(1).stream("board")
     board = BoardProcess(BoardSpec(
-        "wall", micropython, paths.firmware, paths.board, tmp_path / "flash", "converter",
+        "wall", micropython, paths.firmware, paths.board, tmp_path / "flash", "converter", "jbd",
         draw.randbytes(8), draw.randbytes(32), 1), "unix")
     bms_fd, bms_board_fd = pty.openpty()
     tty.setraw(bms_board_fd)
@@ -43,7 +43,7 @@ def test_a_board_is_enrolled_over_tcp(small: ScenarioModel, tmp_path: Path,
             view = None
             deadline = time.monotonic() + WAIT_S_MAX
             while time.monotonic() < deadline and (view is None or view.telemetry is None):
-                board.channel.send(IN.pack(0, 0, True, 0, 0))
+                board.channel.send(IN.pack(0, 0, -1, True, 0, 0, 0))
                 now_ms = int(time.time() * 1000)
                 aggregator.receive("wall", link.receive(), now_ms)
                 if aggregator.due_ms <= now_ms:
