@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 
 from element.protocol.errors import BusError, Error
-from host_tools.cli import hil_commands, verify_command
+from host_tools.cli import bms_commands, hil_commands, verify_command
 
 EXIT_DONE = 0
 EXIT_FAILED = 1
@@ -28,6 +28,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(hil_commands.app, name="hil")
+app.add_typer(bms_commands.app, name="bms")
 app.command(
     "verify", epilog=verify_command.EXAMPLES, no_args_is_help=True,
 )(verify_command.verify)
