@@ -21,7 +21,7 @@ FILE_S_MAX = 300
 def run_file(micropython: Path, path: Path) -> tuple[int, int, str]:
     """Return (passed, failed, output) of one test file; a crash or a hang is a failure."""
     environment = {
-        "MICROPYPATH": os.pathsep.join(("firmware", str(path.parent), ".frozen")),
+        "MICROPYPATH": os.pathsep.join((str(ROOT / "firmware"), str(path.parent), ".frozen")),
         "PATH": os.environ.get("PATH", os.defpath),
     }
     command = [str(micropython), "-X", f"heapsize={HEAP}", str(RUNNER), path.stem]
