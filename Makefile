@@ -12,7 +12,7 @@ OUT ?=
 ONLY ?=
 AGC ?=
 
-.PHONY: help hil test check portable bench lint types clean setup
+.PHONY: fmea help hil test check portable bench lint types clean setup
 
 help: ## say what there is
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -47,6 +47,9 @@ types: setup ## mypy
 
 check: lint types ## lint, types and the rules tests
 	@$(PY) -m pytest tests/rules
+
+fmea: setup ## every single fault on the bench, and docs/fmea.md from it
+	@$(PY) tools/make_fmea.py
 
 bench: setup ## every benchmark, or those matching ONLY=pattern; AGC=file.csv for real days
 	@$(PY) tools/bench.py $(if $(ONLY),--only '$(ONLY)') $(if $(AGC),--agc '$(AGC)')
