@@ -17,6 +17,7 @@ _AGENT = "tests/portable/test_agent.py::"
 _CONTROL = "tests/portable/test_control.py::"
 _KEEPER = "tests/portable/test_keeper.py::"
 _INTERLOCK = "tests/portable/test_interlock.py::"
+_STAGES = "tests/hil/test_stages_on_bench.py::"
 _OFF = "off, latched, board restarts"
 
 SHOWN: tuple[Shown, ...] = (
@@ -58,4 +59,19 @@ SHOWN: tuple[Shown, ...] = (
     Shown("BMS drifts by 15 % a month", "rest voltage", "flagged, window narrowed",
           "tests/portable/test_estimator.py::"
           "test_a_bms_that_drifts_by_fifteen_percent_a_month_is_found_out"),
+    Shown("relay welded", "current at rest", "FETs open, latched",
+          _STAGES + "test_a_welded_relay_opens_the_fets"),
+    Shown("relay does not close", "measured power", "off, latched",
+          _STAGES + "test_a_relay_that_stays_open_is_not_actuated"),
+    Shown("pre-charge path broken", "DC-link voltage", "nothing closes, latched",
+          _STAGES + "test_a_broken_precharge_closes_nothing"),
+    Shown("FET or contactor welded", "DC-link voltage at rest", "off, latched",
+          _STAGES + "test_a_welded_fet_is_seen_at_rest"),
+    Shown("inverter reports a fault or falls silent", "its status, its age", "off, latched",
+          _STAGES + "test_an_inverter_that_fails_or_falls_silent_trips"),
+    Shown("the element of an inverter dies", "the inverter's reversion timer", "it stops by itself",
+          _STAGES + "test_an_inverter_without_its_board_stops_by_itself"),
+    Shown("power cut at any flash operation", "entries with counter and CRC",
+          "no record lost, torn tail on record",
+          "tests/hil/test_ledger_littlefs.py::test_no_cut_of_a_thousand_records_loses_any"),
 )

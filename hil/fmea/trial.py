@@ -65,12 +65,18 @@ class Outcome:
 class Trial:
     """One element; `run(inject)` gives the outcome of a fault injected at FAULT_MS + phase."""
 
-    def __init__(self, scenario: ScenarioModel, seed: int, folder: Path) -> None:
-        """folder: for the board's flash and the ledger; emptied. The scenario has one element."""
+    def __init__(self, scenario: ScenarioModel, seed: int, folder: Path,
+                 paths: Paths | None = None, heap: str | None = None) -> None:
+        """folder: for the board's flash and the ledger; emptied. The scenario has one element.
+
+        paths, heap: another firmware folder or interpreter, and the size of its heap.
+        """
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
-        site = build_site(scenario, seed, "lockstep", Paths.of_checkout(find_micropython()),
-                          folder / "boards")
+        site = build_site(scenario, seed, "lockstep",
+                          paths or Paths.of_checkout(find_micropython()), folder / "boards")
+        if heap is not None:
+            site.rigs[0].board.spec.heap = heap
         seeds = Seeds(seed)
         self.rig: Rig = site.rigs[0]
         self.aggregator = Aggregator(
