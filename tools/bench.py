@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 import hil.benchmarks.element
+import hil.benchmarks.heap
 import hil.benchmarks.host
 import hil.benchmarks.scenarios  # noqa: F401  each module registers its benchmarks
 from hil.bench.session import find_micropython

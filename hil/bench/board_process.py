@@ -39,6 +39,7 @@ class BoardSpec:
     unique_id: bytes
     seed: bytes
     slice_ms: int
+    heap: str = HEAP
 
 
 @dataclass
@@ -96,7 +97,7 @@ class BoardProcess:
         # the kernel's own time-out: Python's would cost a poll for every call
         ours.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO,
                         struct.pack("ll", int(ANSWER_S_MAX), 0))
-        command = [str(spec.micropython), "-X", f"heapsize={HEAP}",
+        command = [str(spec.micropython), "-X", f"heapsize={spec.heap}",
                    str(spec.firmware / "main.py"), self._port, spec.stage, spec.bms]
         if uart_fds is not None:
             command += [str(fd) for fd in uart_fds]

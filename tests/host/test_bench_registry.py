@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 import hil.benchmarks.element
+import hil.benchmarks.heap
 import hil.benchmarks.host
 import hil.benchmarks.scenarios  # noqa: F401  each module registers its benchmarks
 from hil.benchmarks.host import make_archive
