@@ -69,7 +69,7 @@ SHOWN: tuple[Shown, ...] = (
           _STAGES + "test_a_welded_fet_is_seen_at_rest"),
     Shown("inverter reports a fault or falls silent", "its status, its age", "off, latched",
           _STAGES + "test_an_inverter_that_fails_or_falls_silent_trips"),
-    Shown("the element of an inverter dies", "the inverter's reversion timer", "it stops by itself",
+    Shown("the element of an inverter dies", "reversion timer", "it stops by itself",
           _STAGES + "test_an_inverter_without_its_board_stops_by_itself"),
     Shown("power cut at any flash operation", "entries with counter and CRC",
           "no record lost, torn tail on record",
