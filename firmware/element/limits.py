@@ -11,6 +11,7 @@ allocates nothing. Three arguments recur: profile (`Profile`), reading (a fresh 
 
 from .protocol import codes
 from .protocol.units import current_ma
+from .windows import BUCKET_MWH_MAX
 
 # A cell or the pack this far beyond its limit is a trip and not a refusal.
 CELL_MV_TRIP_MARGIN = 100
@@ -35,8 +36,10 @@ class Profile:
         # the cell group is polled four times less often than the pack group
         self.cells_age_ms_max = 4 * self.reading_age_ms_max
         self.mwh_per_bp = self.energy_mwh_rated // 10000
-        # a full cycle is the rated energy out and in again
-        self.day_mwh_max = 2 * self.energy_mwh_rated // 1000 * self.day_cycles_milli_max
+        # a full cycle is the rated energy out and in again; 100 kW all day are 2.4e9 mWh, so that
+        # what a window can hold narrows nothing
+        self.day_mwh_max = min(
+            BUCKET_MWH_MAX, 2 * self.energy_mwh_rated // 1000 * self.day_cycles_milli_max)
 
 
 def profile_error(fields: dict):

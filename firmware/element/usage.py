@@ -4,7 +4,8 @@
 `snapshot` and `restore`: a power cut must not make room in an envelope that was used up.
 """
 
-from .windows import EnergyWindow, ExtremesWindow
+from .protocol.units import clamp
+from .windows import BUCKET_MWH_MAX, EnergyWindow, ExtremesWindow
 
 DAY_S = 86400
 # A cell that reached its voltage limit must recover by this much, and for this long, before its
@@ -135,8 +136,8 @@ class Usage:
         counts as energy and widens the swing by the SoC that it stands for, both ways.
         """
         thermal_mwh, day_mwh, soc_low, soc_high, heat_low, heat_high = kept
-        self.thermal.add_mwh(thermal_mwh + unsaved_mwh)
-        self.day.add_mwh(day_mwh + unsaved_mwh)
+        self.thermal.add_mwh(clamp(thermal_mwh + unsaved_mwh, 0, BUCKET_MWH_MAX))
+        self.day.add_mwh(clamp(day_mwh + unsaved_mwh, 0, BUCKET_MWH_MAX))
         swing_bp = unsaved_mwh // max(1, self._profile.mwh_per_bp) + 1
         self.swing.add(max(0, soc_low - swing_bp))
         self.swing.add(min(10000, soc_high + swing_bp))

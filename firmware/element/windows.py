@@ -8,6 +8,9 @@ constructor, so control may call it in every tick.
 from array import array
 
 BUCKETS = 24
+# The most that may be counted at once: with an hour of 100 kW on top it still fits 32 bits. More
+# than that would wrap on a board, and what wrapped would never leave the window again.
+BUCKET_MWH_MAX = 4_000_000_000
 # A value that no measurement has: the bucket is empty.
 _LOW = -1_000_000_000
 _HIGH = 1_000_000_000
@@ -39,7 +42,7 @@ class EnergyWindow(_Ring):
 
     def __init__(self, window_s: int):
         super().__init__(window_s)
-        self._mwh = array("i", bytes(4 * (BUCKETS + 1)))
+        self._mwh = array("I", bytes(4 * (BUCKETS + 1)))
         self._mj = 0
         self.total_mwh = 0
 
@@ -58,7 +61,7 @@ class EnergyWindow(_Ring):
             self._mj %= 3600
 
     def add_mwh(self, energy_mwh: int) -> None:
-        """Count energy in the present bucket."""
+        """Count energy in the present bucket. energy_mwh: 0..BUCKET_MWH_MAX, once a bucket."""
         self._mwh[self._index] += energy_mwh
         self.total_mwh += energy_mwh
 

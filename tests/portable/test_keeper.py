@@ -1,5 +1,7 @@
 """Check what outlives a reset: latch, boots, use of the envelopes, SoC; and a flash that fails."""
 
+import os
+
 from control_bench import TICK, Bench
 from fakes import drain, in_folder
 
@@ -170,3 +172,20 @@ def test_before_enrolment_there_is_no_usage_to_write():
         assert read_file("usage.cbor") is None
 
     in_folder("keeper_unenrolled", body)
+
+
+def test_a_latch_file_that_is_there_and_cannot_be_opened_is_not_taken_for_none():
+    def body():
+        os.mkdir("latch.cbor")
+        bench = Bench()
+        keeper = Keeper(bench.hal, Interlock(), Worker(bench.hal), print)
+        try:
+            keeper.load_latch()
+            raise AssertionError("it was taken for an element that has never been tripped")
+        except OSError as error:
+            assert error.errno != 2, error
+        finally:
+            os.rmdir("latch.cbor")
+        assert keeper.boot_count == 0
+
+    in_folder("keeper_unreadable", body)

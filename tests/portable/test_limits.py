@@ -108,6 +108,17 @@ def test_ramp_reach():
     assert admit(profile, present=-50_000, power=50_001)[0] == codes.REASON_RAMP
 
 
+def test_how_far_a_ramp_reaches_in_whole_tens():
+    # 10 mW a second and 10 ms are the resolution, and what is left over is not promised
+    for rate, duration_ms, reach in (
+        (100_000, 1000, 100_000), (100_000, 1009, 100_000), (100_009, 1000, 100_000),
+        (100_010, 1000, 100_010), (19, 1000, 10), (19, 10, 0), (19, 119, 1), (9, 60_000, 0),
+        (1_000_000_000, 60_000, 60_000_000_000),
+    ):
+        got = limits.ramp_reach_mw(make_profile(ramp_mw_per_s=rate), duration_ms)
+        assert got == reach and isinstance(got, int), (rate, duration_ms, got)
+
+
 def test_less_of_the_same_is_never_a_ramp_too_steep():
     profile = make_profile(ramp_mw_per_s=1000)
     for sign in (1, -1):
@@ -292,6 +303,13 @@ def test_over_current_at_and_one_past_each_side():
         assert limits.over_current(profile, past) is True
         assert limits.over_current_ma(profile, sign) == at
     assert limits.over_current(profile, 0) is False
+    # a fifth on top, rounded down
+    for rated_ma, at in ((60_001, 73_001), (60_004, 73_004), (60_005, 73_006), (0, 1000)):
+        odd = make_profile(current_ma_discharge_max=rated_ma, current_ma_charge_max=rated_ma)
+        for sign in (1, -1):
+            assert limits.over_current_ma(odd, sign) == sign * at
+            assert limits.over_current(odd, sign * at) is False
+            assert limits.over_current(odd, sign * (at + 1)) is True
 
 
 # ---- the full profile ----
@@ -305,6 +323,13 @@ def test_a_curve_is_linear_between_its_points_and_flat_beyond():
                        (5000, 10000), (9000, 10000), (9001, 9992), (9500, 6000),
                        (10000, 2000)):
         assert limits.share_bp(curve, soc) == share, soc
+
+
+def test_a_share_between_two_points_is_rounded_down():
+    for curve, shares in (([0, 0, 3, 10], (0, 3, 6, 10)), ([0, 10, 3, 0], (10, 6, 3, 0))):
+        for soc in range(4):
+            share = limits.share_bp(curve, soc)
+            assert share == shares[soc] and isinstance(share, int), (curve, soc)
 
 
 def test_power_against_soc_each_way_by_its_own_end_of_the_doubt():
@@ -356,6 +381,18 @@ def test_temperature_has_limits_of_its_own_for_charge():
         == (codes.REASON_COLD, 0)
 
 
+def test_what_the_current_carries_is_rounded_down_to_10_mv_and_10_ma():
+    profile = make_profile()
+    for pack_mv, pack_ma, limit in ((51_219, 9999, 5121 * 999 // 10), (51_210, 9990, 511_587),
+                                    (51_220, 10_000, 512_200), (9, 60_000, 0), (60_000, 9, 0)):
+        reading = with_reading(pack_mv=pack_mv, current_ma_discharge_bms=pack_ma,
+                               current_ma_charge_bms=pack_ma)
+        usage = make_usage(profile, reading)
+        for sign in (1, -1):
+            got = limits.able_mw(profile, reading, usage, sign, 0)
+            assert got == limit and isinstance(got, int), (pack_mv, pack_ma, got)
+
+
 def test_the_owners_reserve_comes_before_every_service_but_backup():
     profile = make_profile(reserve_soc_bp=4000, services=0xFFFF)
     for service in (1, 2, 4, 8, 32, 1 | codes.SERVICE_BACKUP):
@@ -372,6 +409,19 @@ def test_the_owners_reserve_comes_before_every_service_but_backup():
         == (codes.REASON_SOC_LOW, 1000)
     assert permitted(profile, with_reading(soc_bp=4000), 1000, 0) == 0
     assert permitted(profile, with_reading(soc_bp=4000), 1000, 0, service=backup) == 1000
+    # at the reserve there is room for backup alone, and its own end is named
+    tight = make_profile(reserve_soc_bp=4000, services=0xFFFF, thermal_window_s=600,
+                         thermal_mwh_max=500)
+    usage = make_usage(tight, with_reading(soc_bp=4000))
+    assert limits.narrowest(tight, usage, 1, backup) == codes.REASON_THERMAL
+    assert limits.narrowest(tight, usage, 1, GRID) == codes.REASON_ENERGY
+    assert admit(tight, power=500_000, lease=3601, service=backup, usage=usage) \
+        == (codes.REASON_THERMAL, 500)
+    usage.soc_bp_low = 1000
+    assert limits.narrowest(tight, usage, 1, backup) == codes.REASON_ENERGY
+    usage = make_usage(profile, with_reading(soc_bp=1001))
+    assert admit(profile, power=500_000, lease=3601, service=backup, usage=usage) \
+        == (codes.REASON_ENERGY, 1000)
     low = make_profile(reserve_soc_bp=500)
     assert limits.floor_bp(low, GRID) == 1000
     assert ready(profile, with_reading(soc_bp=4000)) == (0, 2_000_000)
@@ -437,7 +487,8 @@ def test_energy_to_the_end_of_the_window_for_the_whole_lease():
         # at power, a second of it must be left
         assert permitted(profile, good_reading(), sign * 1_799_999, 0, usage) == sign * 1_799_999
         assert permitted(profile, good_reading(), sign * 1_800_000, 0, usage) == 0
-        assert limits.ready_mw(profile, good_reading(), usage, sign, 0) == 900_000
+        ready_mw = limits.ready_mw(profile, good_reading(), usage, sign, 0)
+        assert ready_mw == 900_000 and isinstance(ready_mw, int)
 
 
 def test_the_energy_of_a_lease_is_rounded_up():
@@ -451,6 +502,10 @@ def test_the_energy_of_a_lease_is_rounded_up():
 def test_a_basis_point_of_energy_is_rounded_down():
     for rated, mwh in ((5_000_000, 500), (99_990_000, 9999), (99_999_999, 9999), (9999, 0)):
         assert make_profile(energy_mwh_rated=rated).mwh_per_bp == mwh
+    for rated, milli, mwh in ((5_000_499, 100, 1_000_000), (5_000_500, 100, 1_000_100),
+                              (499, 100_000, 0)):
+        most = make_profile(energy_mwh_rated=rated, day_cycles_milli_max=milli).day_mwh_max
+        assert most == mwh and isinstance(most, int)
 
 
 def test_the_thermal_envelope():
@@ -602,6 +657,14 @@ def test_a_ramp_too_slow_for_a_tick_moves_by_one_in_any_tick():
     for dt_ms in (1, 2, 100):
         assert limits.ramped(slow, 0, 1000, dt_ms) == 1
         assert limits.ramped(slow, 0, -1000, dt_ms) == -1
+
+
+def test_ramped_goes_in_whole_tens_of_its_rate():
+    for rate, dt_ms, step in ((10_005, 1000, 10_000), (10_010, 1000, 10_010), (999, 100, 99),
+                              (19, 100, 1), (19, 1000, 10), (9, 1000, 1)):
+        for sign in (1, -1):
+            got = limits.ramped(make_profile(ramp_mw_per_s=rate), 0, sign * 1_000_000, dt_ms)
+            assert got == sign * step and isinstance(got, int), (rate, dt_ms, got)
 
 
 def test_ramped_takes_the_stated_time():

@@ -12,6 +12,7 @@ from element.usage import (
     OWNERS_MAX,
     Usage,
 )
+from element.windows import BUCKET_MWH_MAX
 
 DIFF = FakeHAL(0).ticks_diff
 
@@ -198,6 +199,40 @@ def test_a_pack_so_small_that_a_basis_point_is_no_energy_restarts_too():
         usage = Usage(make_profile(energy_mwh_rated=rated, swing_window_s=600))
         usage.restore([0, 0, 5000, 5000, 0, 0], 30)
         assert (usage.swing.low, usage.swing.high) == (5000 - swing_bp, 5000 + swing_bp)
+
+
+def test_an_envelope_of_any_size_is_used_up_and_free_again_after_its_window():
+    # 4e9 mWh do not fit the 31 bits of a signed number: what wrapped would stay for ever
+    for rated, milli, most in ((20_000_000, 100_000, 4_000_000_000),
+                               (1_000_000_000, 100_000, 4_000_000_000),
+                               (20_000_000, 99_999, 3_999_960_000)):
+        profile = make_profile(energy_mwh_rated=rated, day_cycles_milli_max=milli)
+        assert profile.day_mwh_max == most
+        usage = Usage(profile)
+        usage.exhaust()
+        assert usage.day.total_mwh == most
+        again = Usage(profile)
+        again.restore(usage.snapshot(), 10_000_000)
+        assert again.day.total_mwh == min(most + 10_000_000, BUCKET_MWH_MAX)
+        for one in (usage, again):
+            # and what a full bucket's own hour brings at 100 kW on top of it
+            one.day.add_mwh(100_000_000)
+            one.advance(25 * 3_600_000, 0)
+            assert one.day.total_mwh == 0
+
+
+def test_a_snapshot_makes_no_room_and_breaks_nothing_whatever_it_says():
+    for thermal_mwh, day_mwh, thermal, day in (
+        (-5_000_000, -1, 0, 0), (-30, -29, 0, 1), (1 << 40, 1 << 33, BUCKET_MWH_MAX,
+                                                   BUCKET_MWH_MAX),
+        (BUCKET_MWH_MAX - 31, BUCKET_MWH_MAX - 30, BUCKET_MWH_MAX - 1, BUCKET_MWH_MAX),
+    ):
+        usage = Usage(make_profile(thermal_window_s=600, thermal_mwh_max=100_000))
+        usage.restore([thermal_mwh, day_mwh, 5000, 5000, 0, 0],
+                      0 if thermal_mwh == -5_000_000 else 30)
+        assert (usage.thermal.total_mwh, usage.day.total_mwh) == (thermal, day)
+        usage.advance(25 * 3_600_000, 0)
+        assert (usage.thermal.total_mwh, usage.day.total_mwh) == (0, 0)
 
 
 def test_what_cannot_be_read_counts_as_used_up():
