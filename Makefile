@@ -12,7 +12,7 @@ OUT ?=
 ONLY ?=
 AGC ?=
 
-.PHONY: fmea help hil test check portable bench lint types clean setup
+.PHONY: fmea help hil test check portable bench lint types clean setup coverage mutation
 
 help: ## say what there is
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -47,6 +47,12 @@ types: setup ## mypy
 
 check: lint types ## lint, types and the rules tests
 	@$(PY) -m pytest tests/rules
+
+coverage: setup ## branch coverage of the firmware; what decides must have all of it (40 s)
+	@$(PY) tools/coverage_gate.py
+
+mutation: setup ## mutants of limits, interlock, usage, windows: ONLY=module; every survivor explained
+	@$(PY) tools/mutate.py $(ONLY)
 
 fmea: setup ## every single fault on the bench, and docs/fmea.md from it
 	@$(PY) tools/make_fmea.py

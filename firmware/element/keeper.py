@@ -15,6 +15,8 @@ _USAGE_FILE = "usage.cbor"
 RETRY_MS = 5000
 # Use of the envelopes is written this often; what ran since is assumed to have run at full power.
 USAGE_PERIOD_MS = 300_000
+# No SoC and no temperature that was ever kept is larger.
+_VALUE_MAX = 1_000_000
 
 
 def write_file(path: str, data: bytes) -> None:
@@ -120,6 +122,9 @@ class Keeper:
         unsaved_mwh = power_mw // 1000 * (USAGE_PERIOD_MS // 1000) // 3600 * 1000
         try:
             kept = _integers(data, 10)
+            for value in kept[2:]:
+                if not -_VALUE_MAX <= value <= _VALUE_MAX:
+                    raise DecodeError("usage", value)
             control.usage.restore(kept[:6], unsaved_mwh)
             control.estimator.restore(kept[6:], unsaved_mwh // max(1, profile.mwh_per_bp))
         except DecodeError:

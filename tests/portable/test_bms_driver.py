@@ -535,3 +535,15 @@ def test_an_answer_to_nothing_that_is_remembered_dates_nothing_back():
     assert one.driver._asked_at == one.hal.now_ms and len(one.driver._unanswered) == 1
     one.driver._note_answered(4)
     assert one.driver._asked_at == one.hal.now_ms - 500 and one.driver._unanswered == []
+
+
+def test_requests_without_an_answer_are_remembered_up_to_a_number():
+    one = Bench().run(3000)
+    now = one.hal.now_ms
+    full = [(3, now)] * driver.UNANSWERED_MAX
+    one.driver._unanswered = list(full)
+    one.driver._note_sent(4)
+    assert one.driver._unanswered == full
+    one.hal.now_ms += driver.LATE_MS_MAX + 1
+    one.driver._note_sent(4)
+    assert one.driver._unanswered == [(4, one.hal.now_ms)]

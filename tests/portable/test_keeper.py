@@ -114,7 +114,9 @@ def test_usage_and_soc_are_written_in_their_period_and_read_back():
 
 def test_usage_that_cannot_be_read_is_used_up():
     def body():
-        for data in (b"", b"\xff", cbor.encode([1, 2, 3]), cbor.encode([0] * 9 + [b""])):
+        for data in (b"", b"\xff", cbor.encode([1, 2, 3]), cbor.encode([0] * 9 + [b""]),
+                     cbor.encode([0, 0, 1 << 40, 0, 0, 0, 5000, 100, 0, 0]),
+                     cbor.encode([0, 0, 0, 0, 0, -1_000_001, 5000, 100, 0, 0])):
             Life()
             with open("usage.cbor", "wb") as file:
                 file.write(data)

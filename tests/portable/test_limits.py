@@ -248,6 +248,7 @@ def test_permitted_never_exceeds_what_was_asked_nor_turns_it_round():
                 for loss in (0, 1000, 10_000_000):
                     got = permitted(profile, with_reading(pack_mv=mv), power, loss)
                     assert abs(got) <= abs(power) and got * power >= 0
+                    assert isinstance(got, int)
 
 
 def test_ready():

@@ -139,3 +139,16 @@ def test_what_has_left_the_window_is_forgotten_when_a_part_ends_and_not_before()
     assert (window.low, window.high) == (690, 700)
     window.advance(1)
     assert (window.low, window.high) == (690, 690)
+
+
+def test_extremes_below_zero():
+    # a winter's night in mdegC
+    window = ExtremesWindow(24)
+    for value in (-5000, -20_000, -40_000, -1):
+        window.add(value)
+    assert (window.low, window.high) == (-40_000, -1)
+    window.advance(1000)
+    assert (window.low, window.high) == (-40_000, -1)
+    window.add(-7000)
+    window.advance(24_000)
+    assert (window.low, window.high) == (-7000, -7000)
