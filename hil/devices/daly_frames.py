@@ -14,6 +14,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from random import Random
 
+from . import request_parser
 from .measurement import Values
 from .protection import (
     ERROR_CELL_OVERVOLT,
@@ -30,7 +31,6 @@ from .protection import (
 START = 0xA5
 DATA_SIZE = 8
 FRAME_SIZE = 13
-PARTIAL_AGE_MS_MAX = 100  # Half a frame is forgotten after a pause; value is ours.
 
 ID_RATED = 0x50
 ID_CODE = 0x57
@@ -224,41 +224,15 @@ def temperatures(values: Values) -> bytes:
     return bytes(_temperature(celsius) for celsius in values.temperatures_c)
 
 
-class RequestParser:
-    """Find requests in a byte stream; count what is no good in `bad_count`.
+class RequestParser(request_parser.RequestParser[Request]):
+    """Find Daly requests: thirteen bytes, the last one their sum."""
 
-    After a bad frame the search goes on one byte later, so that a good frame right behind
-    noise is still found. The buffer never holds more than one frame.
-    """
+    start = START
 
-    def __init__(self) -> None:
-        """Start with an empty buffer."""
-        self.bad_count = 0
-        self._buffer = bytearray()
-        self._last_ms = 0
-
-    def feed(self, data: bytes, start_ms: int, end_ms: int) -> list[Request]:
-        """Return the requests that data completes; never raises on bad bytes."""
-        if self._buffer and start_ms - self._last_ms > PARTIAL_AGE_MS_MAX:
-            self.bad_count += 1
-            self._buffer.clear()
-        self._last_ms = end_ms
-        buffer = self._buffer
-        buffer += data
-        found: list[Request] = []
-        while buffer:
-            start = buffer.find(START)
-            if start != 0:
-                self.bad_count += 1
-                del buffer[: start if start > 0 else len(buffer)]
-                continue
-            if len(buffer) < FRAME_SIZE:
-                break
-            frame = bytes(buffer[:FRAME_SIZE])
-            if frame[3] != DATA_SIZE or sum(frame[:-1]) & 0xFF != frame[-1]:
-                self.bad_count += 1
-                del buffer[0]
-                continue
-            del buffer[:FRAME_SIZE]
-            found.append(Request(frame[1], frame[2], frame[4:-1], frame))
-        return found
+    def _judge(self, buffer: bytearray) -> Request | bool | None:
+        if len(buffer) < FRAME_SIZE:
+            return None
+        frame = bytes(buffer[:FRAME_SIZE])
+        if frame[3] != DATA_SIZE or sum(frame[:-1]) & 0xFF != frame[-1]:
+            return False
+        return Request(frame[1], frame[2], frame[4:-1], frame)

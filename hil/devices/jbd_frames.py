@@ -9,6 +9,7 @@ length, data (reply). Ref: vendor's general protocol V4; JBD register map (Overk
 from dataclasses import dataclass
 from random import Random
 
+from . import request_parser
 from .measurement import Values
 
 START = 0xDD
@@ -19,7 +20,6 @@ STATUS_GOOD = 0x00
 STATUS_ERROR = 0x80
 STATUS_LOCKED = 0x81
 OVERHEAD_BYTES = 7
-PARTIAL_AGE_MS_MAX = 100  # A BMS forgets half a frame after a pause; value is ours.
 DATE_2024_01_01 = 24 << 9 | 1 << 5 | 1
 SOFTWARE_VERSION = 0x20
 _LENGTH_LIES = (-4, -3, -2, -1, 1, 2, 3, 4)
@@ -112,56 +112,18 @@ def _pack_u16(*values: int) -> bytes:
     return b"".join(max(0, min(0xFFFF, value)).to_bytes(2, "big") for value in values)
 
 
-class RequestParser:
-    """Find requests in a byte stream; count what is no good in `bad_count`.
+class RequestParser(request_parser.RequestParser[Request]):
+    """Find JBD requests; a frame has 262 bytes at most."""
 
-    After a bad frame the search goes on one byte later, so that a good frame right behind
-    noise is still found.
-    """
+    start = START
 
-    def __init__(self) -> None:
-        """Start with an empty buffer."""
-        self.bad_count = 0
-        self._buffer = bytearray()
-        self._last_ms = 0
-
-    def feed(self, data: bytes, start_ms: int, end_ms: int) -> list[Request]:
-        """Return the requests that data, on the wire from start_ms to end_ms, completes.
-
-        Never raises on bad bytes. The buffer holds at most one frame (262 bytes) afterwards.
-        """
-        if self._buffer and start_ms - self._last_ms > PARTIAL_AGE_MS_MAX:
-            self.bad_count += 1
-            self._buffer.clear()
-        self._last_ms = end_ms
-        self._buffer += data
-        found: list[Request] = []
-        while True:
-            self._skip_noise()
-            buffer = self._buffer
-            if len(buffer) < OVERHEAD_BYTES or len(buffer) < buffer[3] + OVERHEAD_BYTES:
-                # A direction byte that can never be right must not wait for a long "length".
-                if len(buffer) > 1 and buffer[1] not in (READ, WRITE):
-                    self._reject()
-                    continue
-                return found
-            size = buffer[3] + OVERHEAD_BYTES
-            frame = bytes(buffer[:size])
-            good = frame[1] in (READ, WRITE) and frame[-1] == END
-            if not good or checksum(frame[2:-3]) != frame[-3:-1]:
-                self._reject()
-                continue
-            del buffer[:size]
-            found.append(Request(frame[1] == WRITE, frame[2], frame[4:-3], frame))
-
-    def _skip_noise(self) -> None:
-        """Drop everything before the next start byte; a run of noise counts once."""
-        start = self._buffer.find(START)
-        if start == 0 or not self._buffer:
-            return
-        self.bad_count += 1
-        del self._buffer[: start if start > 0 else len(self._buffer)]
-
-    def _reject(self) -> None:
-        self.bad_count += 1
-        del self._buffer[0]
+    def _judge(self, buffer: bytearray) -> Request | bool | None:
+        if len(buffer) < OVERHEAD_BYTES or len(buffer) < buffer[3] + OVERHEAD_BYTES:
+            # A direction byte that can never be right must not wait for a long "length".
+            return False if len(buffer) > 1 and buffer[1] not in (READ, WRITE) else None
+        frame = bytes(buffer[: buffer[3] + OVERHEAD_BYTES])
+        if frame[1] not in (READ, WRITE) or frame[-1] != END:
+            return False
+        if checksum(frame[2:-3]) != frame[-3:-1]:
+            return False
+        return Request(frame[1] == WRITE, frame[2], frame[4:-3], frame)

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from random import Random
 
+from . import request_parser
 from .measurement import Values
 from .protection import (
     ERROR_CELL_OVERVOLT,
@@ -29,7 +30,6 @@ START = b"\x4e\x57"
 END = 0x68
 OVERHEAD_BYTES = 20  # A frame without any register.
 REQUEST_SIZE_MAX = 64
-PARTIAL_AGE_MS_MAX = 100  # Half a frame is forgotten after a pause; value is ours.
 SOURCE_BMS = 0
 TYPE_REQUEST = 0
 TYPE_REPLY = 1
@@ -233,47 +233,12 @@ def pack_registers(registers: Mapping[int, bytes]) -> bytes:
     return b"".join(bytes((register,)) + data for register, data in registers.items())
 
 
-class RequestParser:
-    """Find requests in a byte stream; count what is no good in `bad_count`.
+class RequestParser(request_parser.RequestParser[Request]):
+    """Find JK requests. One that claims more than REQUEST_SIZE_MAX is refused at once."""
 
-    After a bad frame the search goes on one byte later. The buffer never holds more than
-    REQUEST_SIZE_MAX bytes: a longer claim is refused at once.
-    """
-
-    def __init__(self) -> None:
-        """Start with an empty buffer."""
-        self.bad_count = 0
-        self._buffer = bytearray()
-        self._last_ms = 0
-
-    def feed(self, data: bytes, start_ms: int, end_ms: int) -> list[Request]:
-        """Return the requests that data completes; never raises on bad bytes."""
-        if self._buffer and start_ms - self._last_ms > PARTIAL_AGE_MS_MAX:
-            self.bad_count += 1
-            self._buffer.clear()
-        self._last_ms = end_ms
-        buffer = self._buffer
-        buffer += data
-        found: list[Request] = []
-        while buffer:
-            start = buffer.find(START[0])
-            if start != 0:
-                self.bad_count += 1
-                del buffer[: start if start > 0 else len(buffer)]
-                continue
-            verdict = self._judge(buffer)
-            if verdict is None:
-                break
-            if isinstance(verdict, Request):
-                found.append(verdict)
-                del buffer[: len(verdict.raw)]
-            else:
-                self.bad_count += 1
-                del buffer[0]
-        return found
+    start = START[0]
 
     def _judge(self, buffer: bytearray) -> Request | bool | None:
-        """Return the request at the start of buffer, None for not yet, False for never."""
         if len(buffer) < 2:
             return None
         if buffer[1] != START[1]:
