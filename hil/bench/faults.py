@@ -14,6 +14,14 @@ WATCH_MS_MAX = 10000
 SAFE_SHARE = 0.01
 
 
+def above_safe(rig: Rig) -> bool:
+    """Return True while the true power or current of an element is above the safe share."""
+    pack = rig.plant.pack
+    rated_a = rig.rating_w / (pack.chemistry.nominal_v * pack.series_count)
+    return (abs(rig.plant.pcc_w) > SAFE_SHARE * rig.rating_w
+            or abs(pack.current_a) > SAFE_SHARE * rated_a)
+
+
 @dataclass
 class RigWatch:
     """One element after an event: until when it was above the safe share."""
@@ -76,10 +84,7 @@ class Watcher:
         for watch in result.watches:
             rig = watch.rig
             rig.plant.advance(now_ms)
-            pack = rig.plant.pack
-            rated_a = rig.rating_w / (pack.chemistry.nominal_v * pack.series_count)
-            if (abs(rig.plant.pcc_w) > SAFE_SHARE * rig.rating_w
-                    or abs(pack.current_a) > SAFE_SHARE * rated_a):
+            if above_safe(rig):
                 watch.last_above_ms = now_ms
             if watch.detected_ms is None and not rig.outputs.enable:
                 watch.detected_ms = now_ms

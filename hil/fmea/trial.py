@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from element.protocol import codes, schema
-from hil.bench.faults import SAFE_SHARE
+from hil.bench.faults import above_safe
 from hil.bench.rig import Rig
 from hil.bench.run import START_UNIX_MS
 from hil.bench.session import find_micropython
@@ -127,11 +127,8 @@ class Trial:
         """Look at the true power and current every LOOK_MS."""
         rig, now_ms, outcome = self.rig, self.clock.now_ms, self._outcome
         rig.plant.advance(now_ms)
-        pack = rig.plant.pack
-        rated_a = rig.rating_w / (pack.chemistry.nominal_v * pack.series_count)
-        outcome.current_a_max = max(outcome.current_a_max, abs(pack.current_a))
-        if (abs(rig.plant.pcc_w) > SAFE_SHARE * rig.rating_w
-                or abs(pack.current_a) > SAFE_SHARE * rated_a):
+        outcome.current_a_max = max(outcome.current_a_max, abs(rig.plant.pack.current_a))
+        if above_safe(rig):
             self._safe_since_ms = None
         elif self._safe_since_ms is None:
             self._safe_since_ms = now_ms
