@@ -9,7 +9,7 @@ import hashlib
 
 from .crypto import p256
 from .crypto.hmac import ct_equal, hkdf_sha256, hmac_sha256
-from .keeper import read_file, write_file
+from .keeper import array_of, read_file, write_file
 from .limits import Profile, profile_error
 from .protocol import cbor, cose, schema
 from .protocol.errors import DecodeError, RangeError, SignatureError
@@ -81,7 +81,7 @@ class Enrolment:
         without a credential conducts nothing.
         """
         try:
-            sign_private, agree_private = _byte_strings(keys, 2)
+            sign_private, agree_private = array_of(keys, 2, bytes)
             self.sign_public = p256.public_key(sign_private)
             self.agree_public = p256.public_key(agree_private)
         except (DecodeError, RangeError) as error:
@@ -102,7 +102,7 @@ class Enrolment:
         Raises DecodeError or SignatureError for one that this element did not write: the session
         key and the life-safety key are covered by no signature of the issuer's.
         """
-        parts = _byte_strings(grant, 5)
+        parts = array_of(grant, 5, bytes)
         tag = parts.pop()
         expected = hmac_sha256(self.sign_private, _GRANT_LABEL + cbor.encode(parts))
         if not ct_equal(tag, expected):
@@ -232,14 +232,3 @@ def _private_key(first: bytes, second: bytes) -> bytes:
             continue
         return seed
     raise SignatureError("entropy", None)
-
-
-def _byte_strings(data: bytes, count: int) -> list:
-    """Return the byte strings of a CBOR array of exactly count. Raises DecodeError."""
-    parts = cbor.decode(data)
-    if not isinstance(parts, list) or len(parts) != count:
-        raise DecodeError("array", None)
-    for part in parts:
-        if not isinstance(part, bytes):
-            raise DecodeError("bytes", None)
-    return parts

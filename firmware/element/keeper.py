@@ -37,14 +37,17 @@ def read_file(path: str):
         raise
 
 
-def _integers(data: bytes, count: int) -> list:
-    """Return the integers of a CBOR array of exactly count. Raises DecodeError."""
+def array_of(data: bytes, count: int, kind) -> list:
+    """Return the items of a CBOR array of exactly count, all of one type: int or bytes.
+
+    Raises DecodeError for anything else; a bool is no int.
+    """
     parts = cbor.decode(data)
     if not isinstance(parts, list) or len(parts) != count:
         raise DecodeError("array", None)
     for part in parts:
-        if not isinstance(part, int) or part is True or part is False:
-            raise DecodeError("integer", None)
+        if type(part) is not kind:
+            raise DecodeError("item", None)
     return parts
 
 
@@ -121,7 +124,7 @@ class Keeper:
         power_mw = max(profile.power_mw_discharge_max, profile.power_mw_charge_max)
         unsaved_mwh = power_mw // 1000 * (USAGE_PERIOD_MS // 1000) // 3600 * 1000
         try:
-            kept = _integers(data, 10)
+            kept = array_of(data, 10, int)
             for value in kept[2:]:
                 if not -_VALUE_MAX <= value <= _VALUE_MAX:
                     raise DecodeError("usage", value)
@@ -193,7 +196,7 @@ def latch_from_bytes(data: bytes) -> list:
 
     index is -1 for none.
     """
-    parts = _integers(data, 6)
+    parts = array_of(data, 6, int)
     if not 0 <= parts[0] <= 255 or not -1 <= parts[3] <= 255 or parts[4] < 0 or parts[5] < 0:
         raise DecodeError("latch", parts[0])
     return parts
