@@ -7,11 +7,7 @@ from panel import NOW_MS, Host, grant_for, session_key_of
 from element import agent as agent_module
 from element.agent import Agent
 from element.bms import jbd
-from element.power import bms_fets, converter, relay
 from element.protocol import codes, schema
-
-# A board loads its stage when it starts; here that is in another folder than the path's.
-STAGES = (bms_fets, converter, relay)
 
 
 class Board:

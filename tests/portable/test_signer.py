@@ -569,6 +569,4 @@ def test_an_element_catches_up_with_its_host():
         assert taken[-1] >= counter and one.agent.signer.unacked == []
         assert not one.loop.failures and one.agent.signer.lost_count == 0
 
-    # the agent imports its stage when it is made; the path to it is relative to this folder
-    __import__("element.power.converter")
     in_folder("signer_catch_up", lambda: fast_signatures(body))
