@@ -1,6 +1,5 @@
-"""What a board runs after boot.py: the agent with this board's pins and ratings."""
+"""What a board runs after boot.py: the firmware of the active slot, with this board's pins."""
 
-import board
-from element import agent
+import slots
 
-agent.main(board)
+slots.start()

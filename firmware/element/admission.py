@@ -91,6 +91,10 @@ class Admission:
         reading = control.reading
         if reading.protecting:
             return codes.REASON_BMS, reading.errors
+        if control.held & codes.INHIBIT_NOT_ENROLLED:
+            return codes.REASON_NOT_ENROLLED, None
+        if control.held & codes.INHIBIT_MAINTENANCE:
+            return codes.REASON_MAINTENANCE, None
         if control.held:
             return codes.REASON_STORAGE, None
         service = fields["service"]

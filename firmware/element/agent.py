@@ -5,14 +5,16 @@ import gc
 import sys
 
 from . import interlock as latch
+from . import version
 from .admission import Admission
 from .bms import make_driver
 from .clock import Clock
 from .control import EARLY_MS_MIN, PERIOD_MS, Control
 from .crypto import p256
 from .crypto.worker import Worker
-from .enrolment import Enrolment, statement_digest
+from .enrolment import Enrolment
 from .interlock import Interlock
+from .journal import Journal
 from .keeper import Keeper
 from .lease import Lease
 from .ledger.log import FlashLog
@@ -21,9 +23,10 @@ from .ledger.signer import Signer
 from .link.host_port import HostPort
 from .protocol import cbor, codes, schema
 from .protocol.errors import DecodeError, SignatureError
+from .protocol.statements import statement_digest
+from .service import Service
 from .telemetry import telemetry_fields
 
-FIRMWARE = "cellwall 0.1.0"
 TELEMETRY_PERIOD_MS = 1000
 STATEMENT_RETRY_MS = 5000
 STATEMENTS_IN_FLIGHT = 4
@@ -57,11 +60,12 @@ def make_stage(board, hal):
 
 
 class Agent:
-    """Everything that runs on one element."""
+    """Everything that runs on one element. slots: the loader's module, None where it has none."""
 
-    def __init__(self, board, hal):
+    def __init__(self, board, hal, slots=None):
         self.board = board
         self.hal = hal
+        self.journal = Journal(hal)
         hal.enable_set(False)
         hal.precharge_set(False)
         hal.duty_set(0)
@@ -90,13 +94,14 @@ class Agent:
         self._heap_at = hal.ticks_ms()
         self._doubt_told = False
         self.keeper = Keeper(hal, self.interlock, self.worker, self.log)
+        self.service = Service(self, slots)
         self.admission = Admission(
             hal, self.port, self.control, self.lease, self.clock, self.interlock, self.enrolment,
             self.recorder, self._tick_waiter.kick)
 
     def log(self, text: str) -> None:
         """Write a line to the serial console."""
-        print("[%d] %s" % (self.hal.ticks_ms(), text))
+        self.journal.log(text)
 
     def _on_bms(self, text: str) -> None:
         """Log that the BMS was lost or is back, and why."""
@@ -107,7 +112,8 @@ class Agent:
         self.keeper.load_latch()
         if not latch.self_test():
             self.interlock.trip(codes.TRIP_SELF_TEST)
-        if self.hal.reset_cause() == codes.RESET_WATCHDOG:
+        was_on_trial = self.service.load()
+        if self.hal.reset_cause() == codes.RESET_WATCHDOG and not was_on_trial:
             # something stopped the control loop while it may have been conducting
             self.interlock.trip(codes.TRIP_WATCHDOG)
         self.enrolment.load()
@@ -115,6 +121,7 @@ class Agent:
         self.signer.on_statement = self.hal.link_uart.kick
         if self.enrolment.enrolled:
             self._use_profile()
+            self.enrolment.prove()
         self.port.handlers.update({
             schema.INTERROGATE: self._on_interrogate,
             schema.SETPOINT: self.admission.on_setpoint,
@@ -125,7 +132,9 @@ class Agent:
             schema.STATEMENT_ACK: self._on_statement_ack,
             schema.ENROL_OFFER: self._on_enrol_offer,
             schema.ENROL_GRANT: self._on_enrol_grant,
+            schema.UPDATE: self.service.on_update,
         })
+        self.port.on_text = self.service.on_text
 
     def _use_profile(self) -> None:
         """Let control work to the credential's limits."""
@@ -191,12 +200,22 @@ class Agent:
             last = now
             if self.control.passed:
                 hal.watchdog_feed()
+            if hal.ticks_diff(now, self._heap_at) >= HEAP_PERIOD_MS:
+                self._log_heap(now)
+            self.worker.after_tick(now)
             if late_ms >= 0:
                 due = hal.ticks_add(due, PERIOD_MS)
                 if hal.ticks_diff(due, hal.ticks_ms()) <= 0:
                     # overrun: start a new grid rather than chase the old one
                     due = hal.ticks_ms()
             await self._wait_for_tick(due, last)
+
+    def _log_heap(self, now: int) -> None:
+        """Log the heap in use: a leak shows over days, long before it stops anything."""
+        self._heap_at = now
+        gc.collect()
+        if hasattr(gc, "mem_alloc"):  # CPython, which runs the tests, has no such number
+            self.log("heap %d used, %d free" % (gc.mem_alloc(), gc.mem_free()))
 
     async def _wait_for_tick(self, due: int, last: int) -> None:
         """Wait for the grid's next tick at due, or less: a setpoint begins, a trip has come.
@@ -224,7 +243,12 @@ class Agent:
         control = self.control
         lease = self.lease
         storage_ok = self.signer.storage_ok and self.keeper.storage_ok
-        control.held = 0 if storage_ok else codes.INHIBIT_STORAGE
+        held = 0 if storage_ok else codes.INHIBIT_STORAGE
+        if not self.enrolment.proven:
+            held |= codes.INHIBIT_NOT_ENROLLED
+        if self.service.holds:
+            held |= codes.INHIBIT_MAINTENANCE
+        control.held = held
         # after a stall control goes on in its usual steps; what is accounted is the true time
         control.step(now, min(dt_ms, 4 * PERIOD_MS))
         self.clock.keep(now)
@@ -244,10 +268,9 @@ class Agent:
         if not self._boot_told and self.clock.is_set:
             # a boot is told when its time can be told
             self._boot_told = True
-            self._notice(now, codes.NOTICE_BOOT, self.hal.reset_cause(), self.keeper.boot_count)
-        if self.hal.ticks_diff(now, self._heap_at) >= HEAP_PERIOD_MS:
-            self._heap_at = now
-            self.worker.submit(_HeapJob(self.log), _nothing)
+            self.notice(codes.NOTICE_BOOT, self.hal.reset_cause(), self.keeper.boot_count)
+            self.service.tell_update()
+        self.service.tick(now)
         if (control.state, control.inhibits) != self._reported:
             self.hal.link_uart.kick()
 
@@ -257,30 +280,38 @@ class Agent:
         if doubt:
             self.recorder.flag(codes.QUALITY_SOC_DOUBT)
             if not self._doubt_told:
-                self._notice(now, codes.NOTICE_SOC, self.driver.reading.soc_bp,
-                             control.estimator.soc_bp)
+                self.notice(codes.NOTICE_SOC, self.driver.reading.soc_bp,
+                            control.estimator.soc_bp)
         self._doubt_told = doubt
 
-    def _notice(self, now: int, cause: int, value: int, limit: int) -> None:
-        """Put something that latched nothing into the chain."""
-        self._event(now, cause, value, limit, None, False)
+    def notice(self, cause: int, value: int, limit: int = 0, done=None) -> bool:
+        """Put something that latched nothing into the chain; `done(statement)` when it is there.
+
+        False when there is no room for it.
+        """
+        return self._event(self.hal.ticks_ms(), cause, value, limit, None, False, done)
 
     def _latch_changed(self, now: int, cause: int, value: int, limit: int, index,
                        released: bool) -> None:
         """Attest a trip or a release."""
+        from .protocol import texts  # its memory is taken when there is something to say
+
         self.log(("released: " if released else "TRIPPED: ")
-                 + codes.cause_text(cause, value, limit, index))
+                 + texts.cause_text(cause, value, limit, index))
         self._event(now, cause, value, limit, index, released)
 
-    def _event(self, now: int, cause: int, value: int, limit: int, index, released: bool) -> None:
-        self.signer.submit(schema.SAFETY_EVENT, {
+    def _event(self, now: int, cause: int, value: int, limit: int, index, released: bool,
+               done=None) -> bool:
+        event = {
             "cause": cause,
             "at_unix_ms": self.clock.unix_ms(now),
             "value": value,
             "limit": limit,
             "released": released,
             "index": index,
-        })
+        }
+        self.journal.note(event)
+        return self.signer.submit(schema.SAFETY_EVENT, event, done)
 
     async def run_link(self) -> None:
         """Receive, answer, and send telemetry and statements when they are due."""
@@ -325,7 +356,7 @@ class Agent:
         self.recorder.interval_ms = fields["record_interval_ms"]
 
     def _on_trip(self, fields: dict) -> None:
-        if fields["zone"] in (0, self.enrolment.zone):
+        if self.service.zones.obeyed(fields["zone"]):
             self.interlock.trip(fields["cause"], fields["zone"])
             self._tick_now = True
             self._tick_waiter.kick()
@@ -358,7 +389,7 @@ class Agent:
             "challenge": fields["challenge"],
             "credential": self.enrolment.credential,
             "board": self.board.NAME,
-            "firmware": FIRMWARE,
+            "firmware": version.TEXT,
             "at_unix_ms": self.clock.unix_ms(self.hal.ticks_ms()),
             "state": self.control.state,
             "soc_bp": reading.soc_bp if reading.valid else None,
@@ -378,7 +409,7 @@ class Agent:
     def _on_enrol_offer(self, fields: dict) -> None:
         if self.enrolment.enrolled:
             return
-        request = self.enrolment.request_fields(fields["challenge"], self.board.NAME, FIRMWARE)
+        request = self.enrolment.request_fields(fields["challenge"], self.board.NAME, version.TEXT)
         self.signer.submit(schema.ENROL_REQUEST, request, self._send_enrol_reply)
 
     def _send_enrol_reply(self, statement: bytes) -> None:
@@ -394,29 +425,13 @@ class Agent:
         self.enrolment.grant(fields, answer)
 
 
-class _HeapJob:
-    """Log the heap in use: a leak shows over days, long before it stops anything."""
-
-    def __init__(self, log):
-        self._log = log
-
-    def step(self) -> bool:
-        """Collect, which takes one slice, and log."""
-        gc.collect()
-        self._log("heap %d used, %d free" % (gc.mem_alloc(), gc.mem_free()))
-        return True
-
-
-def _nothing(_job) -> None:
-    """Wait for nothing."""
-
-
-def main(board) -> None:
+def main(board, slots=None) -> None:
     """Run the agent of this board for ever; whatever ends it, the power stage is off."""
     port = __import__("element.hal." + board.PORT, None, None, ("open_board",))
-    agent = Agent(board, port.open_board(board))
+    agent = Agent(board, port.open_board(board), slots)
     try:
         agent.boot()
         asyncio.run(agent.run())
     finally:
         agent.make_safe()
+        agent.hal.repl_on()

@@ -22,7 +22,8 @@ _RESTED_MS_MAX = 3_600_000
 
 # An implausible reading is not taken at all: the last good one ages and is stale soon enough.
 _HARD = (codes.INHIBIT_NOT_ENROLLED | codes.INHIBIT_STALE | codes.INHIBIT_BMS
-         | codes.INHIBIT_CLOCK | codes.INHIBIT_STORAGE | codes.INHIBIT_MONITOR)
+         | codes.INHIBIT_CLOCK | codes.INHIBIT_STORAGE | codes.INHIBIT_MONITOR
+         | codes.INHIBIT_MAINTENANCE)
 
 
 class Control:

@@ -11,29 +11,21 @@ from .crypto import p256
 from .crypto.hmac import ct_equal, hkdf_sha256, hmac_sha256
 from .keeper import array_of, read_file, write_file
 from .limits import Profile, profile_error
-from .protocol import cbor, cose, schema
+from .protocol import cbor, schema
 from .protocol.errors import DecodeError, RangeError, SignatureError
+from .protocol.statements import statement_digest
 
 _KEYS_FILE = "keys.cbor"
 _GRANT_FILE = "grant.cbor"
 _GRANT_LABEL = b"cellwall grant 1"
 
 
-def statement_digest(typ: str, statement: bytes) -> tuple:
-    """Return (digest, payload, signature, kid) of a COSE_Sign1 of the given typ.
-
-    Raises DecodeError for malformed bytes and SignatureError for another typ. The signature is
-    not checked here: the caller verifies it over the digest.
-    """
-    protected, header, payload, signature = cose.sign1_parse(statement)
-    if header.get(16) != typ:
-        raise SignatureError("typ", header.get(16))
-    digest = hashlib.sha256(cose.sig_structure(protected, payload)).digest()
-    return digest, payload, signature, header.get(4)
-
-
 class Enrolment:
-    """The element's identity. `enrolled` is True only with a credential that verified."""
+    """The element's identity. `enrolled` is True only with a credential that verified.
+
+    A stored credential has verified once and is under our own seal; its signature is verified
+    again after every boot, in the background. Until then `proven` is False: no power.
+    """
 
     def __init__(self, hal, worker, stage_kind: int, step_mw: int, current_ma_max: int, log):
         self._hal = hal
@@ -43,11 +35,15 @@ class Enrolment:
         self._current_ma_max = current_ma_max
         self._log = log
         self.enrolled = False
+        self.proven = False
+        self._unproven = None  # (issuer's key, digest, signature) of the stored credential
+        self.has_grant = False  # flash holds one, accepted or not
         self._granting = False
         self._valid_s = (0, 0)
         self.profile = None
         self.zone = 0
         self.credential = b""
+        self.issuer_key = b""
         self.life_safety_key = b""
         self.session_key = b""
         self.sign_private = b""
@@ -63,32 +59,48 @@ class Enrolment:
             self._make_keys()
         self.element_id = hashlib.sha256(self.sign_public).digest()[:8]
         grant = read_file(_GRANT_FILE)
+        self.has_grant = grant is not None
         if grant is None:
             return
         try:
             credential, issuer, safety, session_key = self._opened(grant)
             digest, payload, signature, _ = statement_digest("cw/credential", credential)
-            if not p256.verify(issuer, digest, signature):
-                raise SignatureError("credential")
-            self._apply(self._checked(payload), credential, safety, session_key)
+            claims = self._checked(payload)
         except (DecodeError, SignatureError) as error:
-            self._log("stored credential refused: %s; the element stays unenrolled" % error.code)
+            self._refused(error.code)
+            return
+        self._unproven = (issuer, digest, signature)
+        self._apply(claims, credential, issuer, safety, session_key)
+
+    def _refused(self, code: str) -> None:
+        self._log("stored credential refused: %s; the element stays unenrolled" % code)
+
+    def prove(self) -> None:
+        """Verify the stored credential's signature in the background."""
+        if self._unproven is not None:
+            self._worker.submit(p256.VerifyJob(*self._unproven), self._proved)
+            self._unproven = None
+
+    def _proved(self, job) -> None:
+        self.proven = job.valid
+        if not job.valid:
+            self.enrolled = False
+            self._refused("credential")
 
     def _take_keys(self, keys: bytes) -> bool:
-        """Use the stored private keys; False when the file does not hold two of them.
+        """Use the stored keys; False when the file does not hold two pairs and their hash.
 
         New keys are then a new identity: the stored credential no longer fits, and an element
         without a credential conducts nothing.
         """
         try:
-            sign_private, agree_private = array_of(keys, 2, bytes)
-            self.sign_public = p256.public_key(sign_private)
-            self.agree_public = p256.public_key(agree_private)
-        except (DecodeError, RangeError) as error:
+            pairs = array_of(keys, 5, bytes)
+            if hashlib.sha256(b"".join(pairs[:4])).digest() != pairs[4]:
+                raise DecodeError("keys", None)
+        except DecodeError as error:
             self._log("stored keys refused: %s; the element gets new ones" % error.code)
             return False
-        self.sign_private = sign_private
-        self._agree_private = agree_private
+        self.sign_private, self._agree_private, self.sign_public, self.agree_public = pairs[:4]
         return True
 
     def _sealed(self, parts: list) -> bytes:
@@ -119,7 +131,9 @@ class Enrolment:
         self._agree_private = _private_key(draws[2], draws[3])
         self.sign_public = p256.public_key(self.sign_private)
         self.agree_public = p256.public_key(self._agree_private)
-        write_file(_KEYS_FILE, cbor.encode([self.sign_private, self._agree_private]))
+        # the public keys are kept too: making them again would take half of a board's boot
+        pairs = [self.sign_private, self._agree_private, self.sign_public, self.agree_public]
+        write_file(_KEYS_FILE, cbor.encode(pairs + [hashlib.sha256(b"".join(pairs)).digest()]))
 
     def request_fields(self, challenge: bytes, board: str, firmware: str) -> dict:
         """Return the fields of the signed EnrolRequest that answers an offer."""
@@ -174,7 +188,8 @@ class Enrolment:
             except OSError as error:
                 ended(False, "flash %s" % error.errno)
                 return
-            self._apply(claims, fields["credential"], fields["life_safety_key"], key)
+            self._apply(claims, fields["credential"], fields["issuer_key"],
+                        fields["life_safety_key"], key)
             ended(True, "")
 
         self._granting = self._worker.submit(verify, verified)
@@ -204,11 +219,14 @@ class Enrolment:
                 raise SignatureError("profile current", profile[name])
         return claims
 
-    def _apply(self, claims: dict, credential: bytes, safety: bytes, session_key: bytes) -> None:
+    def _apply(self, claims: dict, credential: bytes, issuer: bytes, safety: bytes,
+               session_key: bytes) -> None:
         self.profile = Profile(claims["profile"])
         self.zone = claims["zone"]
         self.credential = bytes(credential)
+        self.issuer_key = bytes(issuer)
         self.life_safety_key = bytes(safety)
+        self.proven = self._unproven is None
         self.session_key = bytes(session_key)
         self._valid_s = (claims["not_before_unix_s"], claims["expires_unix_s"])
         self.enrolled = True

@@ -88,8 +88,10 @@ class Keeper:
             interlock.order_number = self._order_saved = number
             self.boot_count = boots
             if cause != codes.TRIP_NONE:
+                from .protocol import texts
+
                 interlock.trip(cause, value, limit, None if index < 0 else index)
-                self._log("still tripped: " + codes.cause_text(
+                self._log("still tripped: " + texts.cause_text(
                     cause, value, limit, interlock.index))
         self.boot_count = min(self.boot_count + 1, 0x7FFFFFFF)
         # the first trip must not be the one that finds out that the flash cannot be written

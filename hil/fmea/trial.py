@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from element.protocol import codes, schema
+from element.protocol import codes, schema, texts
 from hil.bench.faults import above_safe
 from hil.bench.rig import Rig
 from hil.bench.run import START_UNIX_MS
@@ -52,13 +52,13 @@ class Outcome:
     def trip(self) -> str:
         """The latched cause by name, empty when nothing is latched."""
         cause = self.telemetry.get("trip_cause", codes.TRIP_NONE)
-        return codes.cause_name(cause) if cause else ""
+        return texts.cause_name(cause) if cause else ""
 
     @property
     def inhibits(self) -> list[str]:
         """What holds the element at zero, by name, the lease and limits of the moment left out."""
         bits = self.telemetry.get("inhibits", 0)
-        return [name for bit, name in codes.INHIBIT_NAMES
+        return [name for bit, name in texts.INHIBIT_NAMES
                 if bits & bit and bit not in (codes.INHIBIT_LEASE, codes.INHIBIT_LIMIT)]
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from element.protocol import codes
+from element.protocol import texts
 from hil.bench.faults import EventResult
 from hil.bench.run import RunResult
 from hil.metrics.pjm import SAMPLE_S, pjm_score
@@ -170,7 +170,7 @@ def elements_of(result: RunResult) -> list[dict[str, Any]]:
                 "soc_end_pct": round(trace.soc_pct[-1], 2) if trace.soc_pct else None,
                 "setpoints_accepted": view.accepted_count if view else 0,
                 "setpoints_refused": {
-                    codes.name_of(codes.REASON_NAMES, reason): count
+                    texts.name_of(texts.REASON_NAMES, reason): count
                     for reason, count in sorted(view.refusals.items())
                 }
                 if view

@@ -108,6 +108,20 @@ class FakeHAL:
         self.precharge = False
         self.link_mv = -1
 
+    console_uart = None
+
+    def log(self, line):
+        print(line)
+
+    def repl_on(self):
+        pass
+
+    def repl_off(self):
+        pass
+
+    def watchdog_start(self):
+        pass
+
     def ticks_ms(self):
         return self.now_ms % WRAP
 
@@ -309,6 +323,17 @@ def drain(worker):
     raise AssertionError("the worker never ends")
 
 
+def clear(folder):
+    """Remove everything in a folder."""
+    for name in os.listdir(folder):
+        path = folder + "/" + name
+        if os.stat(path)[0] & 0x4000:
+            clear(path)
+            os.rmdir(path)
+        else:
+            os.remove(path)
+
+
 class Folder:
     """A fresh working folder for a test that writes files; leave it with `end`."""
 
@@ -320,8 +345,7 @@ class Folder:
             except OSError:
                 pass
         os.chdir(_TEMPORARY + "/" + name)
-        for found in os.listdir():
-            os.remove(found)
+        clear(".")
 
     def end(self):
         """Go back to where the test began."""

@@ -235,11 +235,34 @@ def test_tampered_flash_leaves_the_element_unenrolled():
     in_folder("enrol_tampered", body)
 
 
+def test_a_sealed_credential_with_a_wrong_signature_is_refused_after_the_boot():
+    """The seal is right, the issuer's signature is not: no power before it has been looked at."""
+    def body():
+        bench = enrolled()
+        with open("grant.cbor", "rb") as file:
+            parts = cbor.decode(file.read())[:4]
+        for change, good in ((0, True), (1, False)):
+            parts[0] = parts[0][:-1] + bytes((parts[0][-1] ^ change,))
+            with open("grant.cbor", "wb") as file:
+                file.write(bench.enrolment._sealed(parts))
+            again = reloaded()
+            assert again.enrolment.enrolled and not again.enrolment.proven
+            again.enrolment.prove()
+            again.settle()
+            assert again.enrolment.enrolled == again.enrolment.proven == good
+
+    in_folder("enrol_sealed", body)
+
+
 def test_damaged_keys_make_a_new_identity_without_a_credential():
     def body():
         before = enrolled().enrolment.element_id
-        for data in (b"", b"\x82", cbor.encode(5), cbor.encode([b"x", b"y"]),
-                     cbor.encode([bytes(32), bytes(32)]), cbor.encode([b"\xff" * 32] * 2)):
+        with open("keys.cbor", "rb") as file:
+            good = file.read()
+        turned = bytearray(good)
+        turned[40] ^= 1
+        for data in (b"", b"\x82", cbor.encode(5), cbor.encode([b"x", b"y"]), good[:-1],
+                     cbor.encode([bytes(32)] * 5), bytes(turned)):
             with open("keys.cbor", "wb") as file:
                 file.write(data)
             bench = reloaded()

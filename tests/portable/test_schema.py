@@ -73,9 +73,9 @@ def refused(error, function, *args):
 
 
 def test_the_kinds_are_those_of_the_design():
-    assert len(schema.STATEMENT_KINDS) == 7 and len(schema.MESSAGE_KINDS) == 16
+    assert len(schema.STATEMENT_KINDS) == 8 and len(schema.MESSAGE_KINDS) == 18
     assert set(schema.STATEMENT_TYP) == set(schema.STATEMENT_KINDS)
-    assert len(set(schema.STATEMENT_TYP.values())) == 7
+    assert len(set(schema.STATEMENT_TYP.values())) == 8
     assert set(schema.SESSION_KINDS) | set(schema.LINK_KINDS) == set(schema.MESSAGE_KINDS)
     assert not set(schema.SESSION_KINDS) & set(schema.LINK_KINDS)
     # what moves energy or trips is never a link message
@@ -147,7 +147,7 @@ def test_what_is_no_message_is_refused():
     for wire in (None, 1, "x", b"", {}, {16: 1}, [], [0], [1], [None], [True], ["17"], [[17]],
                  [b"\x11"], [9999, 1], [-1], [schema.WHO], [schema.CREDENTIAL]):
         assert refused(DecodeError, schema.message_from_wire, wire), wire
-    for kind in (0, 8, 15, 26, 38, -1):
+    for kind in (0, 9, 15, 28, 38, -1):
         assert refused(DecodeError, schema.table_of, kind)
         assert refused(RangeError, schema.message_to_wire, kind, {})
 

@@ -11,7 +11,7 @@ from element.crypto.worker import JOBS_MAX, Worker
 from element.ledger import log as log_module
 from element.ledger.log import ENTRY_SIZE_MAX, FlashLog
 from element.ledger.signer import UNACKED_MAX, UNWRITTEN_MAX, Signer
-from element.protocol import cbor, codes, cose, schema
+from element.protocol import cbor, codes, cose, schema, texts
 
 EVENT = {"cause": 1, "at_unix_ms": 5, "value": 0, "limit": 0, "released": False,
          "index": None}
@@ -414,8 +414,8 @@ def test_a_torn_tail_is_the_first_thing_that_the_chain_tells():
         taken = again.take_all()
         assert [one[2] for one in taken] == [1, 2, 3, 4, 5, 6]
         assert notices(taken[3:4], codes.NOTICE_TORN) == [(1, 0, EVENT["at_unix_ms"])]
-        assert codes.cause_name(codes.NOTICE_TORN) == "torn tail on flash"
-        assert codes.cause_name(codes.NOTICE_GAP) == "records given up"
+        assert texts.cause_name(codes.NOTICE_TORN) == "torn tail on flash"
+        assert texts.cause_name(codes.NOTICE_GAP) == "records given up"
         third = Bench()
         assert third.log.torn_count == 0
         third.events(1)

@@ -6,7 +6,7 @@ from . import tree
 
 STANDARD = {"asyncio", "array", "binascii", "collections", "errno", "gc", "hashlib", "math",
             "micropython", "os", "select", "struct", "sys", "time"}
-HARDWARE = {"machine", "network", "bluetooth", "rp2", "esp", "esp32"}
+HARDWARE = {"machine", "network", "bluetooth", "rp2", "esp", "esp32", "ffi", "termios"}
 OURS = ("element", "host_tools", "hil", "tests", "tools", "boards", "firmware")
 
 
@@ -56,7 +56,7 @@ def test_the_root_files_of_a_board_use_only_what_a_board_has():
         if tree.name_of(path).startswith("firmware/element/"):
             return None
         root = module.split(".")[0]
-        fine = root in STANDARD | HARDWARE | {"element", "board"} and level == 0
+        fine = root in STANDARD | HARDWARE | {"element", "board", "slots"} and level == 0
         # a manifest is read by the build of an image and by nothing else
         return None if fine or path.name == "manifest.py" else f"import of {module}"
 

@@ -42,6 +42,7 @@ class HAL:
     bms_uart = None
     link_uart = None
     stage_uart = None  # the line of a power stage that has one (an inverter on RS-485)
+    console_uart = None  # where a person may type while the link is elsewhere
 
     def ticks_ms(self) -> int:
         """Return the wrapping millisecond counter."""
@@ -99,21 +100,41 @@ class HAL:
         """Return the state of the hardware interlock input; False demands the safe state."""
         raise NotImplementedError
 
+    def watchdog_start(self) -> None:
+        """Start the hardware watchdog, once; it can not be stopped.
+
+        The first feed starts it, and so does the first `enable_set(True)`: nothing conducts
+        without it, and a long boot needs no feed.
+        """
+
     def watchdog_feed(self) -> None:
         """Feed the hardware watchdog. The control task alone may call this."""
         raise NotImplementedError
+
+    def repl_on(self) -> None:
+        """Give the console back to people: Ctrl-C interrupts again."""
+
+    def repl_off(self) -> None:
+        """Make 0x03 on the console a byte like any other; boards start like this."""
 
     def unique_id(self) -> bytes:
         """Return the chip's identity, 1 to 16 bytes."""
         raise NotImplementedError
 
     def entropy(self, size: int) -> bytes:
-        """Return size bytes from the board's generator, fit for key making."""
+        """Return size bytes from the board's generator, fit for key making.
+
+        Raises SignatureError("entropy", test) when the generator fails a health test.
+        """
         raise NotImplementedError
 
     def reset_cause(self) -> int:
         """Return why the board started: codes.RESET_*."""
         raise NotImplementedError
+
+    def log(self, line: str) -> None:
+        """Write a line of the log to the serial console: what the port prints on."""
+        print(line)
 
     def reset(self) -> None:
         """Restart the board with every output off. Does not return."""

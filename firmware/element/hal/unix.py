@@ -15,6 +15,7 @@ from asyncio import core
 
 from .base import HAL
 from .header import FED, FIRST_SIZE, IN, IN_SIZE, OUT, RESET, HeaderHAL
+from .health import Entropy
 from .scheduler import install
 
 INPUT_AGE_MS_MAX = 500
@@ -37,6 +38,8 @@ class UnixHAL(HeaderHAL):
         self._poll.register(self._channel, select.POLLIN)
         for line, _ in self._lines:
             self._poll.register(line, select.POLLIN)
+        self._random = Entropy(os.urandom)
+        self._random.start()
         self._sent = None
         self._input_at = time.ticks_ms()
         install(self._wait)
@@ -68,7 +71,7 @@ class UnixHAL(HeaderHAL):
         return super().interlock_ok() and self.sense_age_ms() <= INPUT_AGE_MS_MAX
 
     def entropy(self, size: int) -> bytes:
-        return os.urandom(size)
+        return self._random.draw(size)
 
     def reset(self) -> None:
         self._outputs = RESET

@@ -24,6 +24,7 @@ class StatementJob:
         self._sign = None
         self._parts = None
         self._counter = 0
+        self.writes = False
         self.statement = b""
 
     def step(self) -> bool:
@@ -37,8 +38,14 @@ class StatementJob:
             except RangeError:
                 self._signer.lost_count += 1
                 return True
-        if not self._sign.step():
-            return False
+        if not self.writes:
+            # a slice of its own for the flash write, at a moment that the worker chooses
+            if not self._sign.step():
+                return False
+            if self._counter:
+                self.writes = True
+                return False
+        self.writes = False
         protected, payload = self._parts
         statement = cose.sign1_assemble(protected, payload, self._sign.signature)
         self._sign = None

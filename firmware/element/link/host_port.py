@@ -10,6 +10,7 @@ from ..protocol import cbor, schema
 from ..protocol.errors import DecodeError, SignatureError
 from ..protocol.framing import FrameDecoder, encode_frame
 from ..protocol.session import Session, derive_keys
+from ..protocol.wire import Wire
 
 FRAME_SIZE_MAX = 2400
 # A stranger asking WHO again and again gets an answer this often at most.
@@ -44,6 +45,8 @@ class HostPort:
         self._hal = hal
         self._uart = uart
         self._enrolment = enrolment
+        self._wire = Wire()
+        self.on_text = None  # called with (text, write) for what is no frame
         self._frames = FrameDecoder(FRAME_SIZE_MAX)
         self._macs = _Macs()
         self._session = None
@@ -66,8 +69,14 @@ class HostPort:
 
     def receive(self) -> None:
         """Take in what the line has and hand every good message to its handler."""
-        for payload in self._frames.feed(self._uart.read()):
+        wire = self._wire
+        for payload in self._frames.feed(wire.feed(self._uart.read())):
             self._take(payload)
+        if wire.text:
+            text = bytes(wire.text)
+            wire.text = bytearray()
+            if self.on_text is not None:
+                self.on_text(text, self._uart.write)
 
     def send(self, kind: int, fields: dict) -> bool:
         """Send an authenticated message; False while there is no session."""

@@ -1,7 +1,4 @@
-"""Enumerations of the contract: numbers on the wire, names for people.
-
-Each group is a set of public integers and one tuple of names whose index is the number.
-"""
+"""Enumerations of the contract: the numbers on the wire. Their names for people: texts.py."""
 
 # Why an element refused a setpoint (Ack.reason).
 REASON_NONE = 0
@@ -31,13 +28,7 @@ REASON_CYCLES = 23
 REASON_RESPONSE = 24
 REASON_OWNER = 25
 REASON_MONITOR = 26
-REASON_NAMES = (
-    "none", "power", "current", "soc low", "soc high", "cell low", "cell high", "too cold",
-    "too hot", "ramp", "lease", "stale reading", "tripped", "sequence", "not enrolled",
-    "clock not set", "service class", "bms protection", "flash", "backup reserve", "energy",
-    "thermal envelope", "mechanical envelope", "cycles a day", "response class",
-    "an owner's limit", "monitor only",
-)
+REASON_MAINTENANCE = 27
 
 # What latched the interlock (SafetyEvent.cause, Telemetry.trip_cause). The first one is kept.
 TRIP_NONE = 0
@@ -54,11 +45,6 @@ TRIP_SELF_TEST = 10
 TRIP_SENSE = 11
 TRIP_WATCHDOG = 12
 TRIP_STAGE = 13
-TRIP_NAMES = (
-    "none", "fire alarm", "operator", "interlock input", "over-current", "cell under-voltage",
-    "cell over-voltage", "temperature", "not actuated", "task failed", "self-test",
-    "current measurements disagree", "watchdog", "power stage",
-)
 # A SafetyEvent whose cause is one of these latched nothing: it is a notice, kept in the chain.
 NOTICE_BOOT = 64  # value: why (RESET_*), limit: how many boots so far
 # value: statements given up for want of room, in addition to those that an earlier notice told
@@ -66,7 +52,10 @@ NOTICE_BOOT = 64  # value: why (RESET_*), limit: how many boots so far
 NOTICE_GAP = 65
 NOTICE_SOC = 66  # value: the BMS's SoC in bp, limit: the element's own estimate
 NOTICE_TORN = 67  # value: torn tails that the boot found on flash, limit: 0
-NOTICE_NAMES = ("boot", "records given up", "SoC in doubt", "torn tail on flash")
+NOTICE_MAINTENANCE = 68  # value: 1 begun, 0 ended, 2 the REPL is next; limit: 0
+NOTICE_UPDATE = 69  # value: the number of the firmware that has proven itself, limit: 0
+NOTICE_ROLLBACK = 70  # value: the number of the firmware that is back, limit: 0
+NOTICE_ZONE = 71  # value: the zone to which the element listens as well, limit: the one before
 
 # Why the board started (NOTICE_BOOT).
 RESET_UNKNOWN = 0
@@ -74,7 +63,6 @@ RESET_POWER_ON = 1
 RESET_WATCHDOG = 2
 RESET_SOFTWARE = 3
 RESET_BROWN_OUT = 4
-RESET_NAMES = ("unknown", "power on", "watchdog", "software", "brown-out")
 
 # Why the power stage is held at zero although nothing is latched (Telemetry.inhibits, a bit set).
 INHIBIT_NOT_ENROLLED = 1
@@ -85,11 +73,7 @@ INHIBIT_BMS = 16
 INHIBIT_CLOCK = 32
 INHIBIT_STORAGE = 64
 INHIBIT_MONITOR = 128
-INHIBIT_NAMES = (
-    (1, "not enrolled"), (2, "stale reading"), (4, "no live lease"), (8, "at a limit"),
-    (16, "bms protection"), (32, "clock not set"), (64, "flash not written"),
-    (128, "monitor only"),
-)
+INHIBIT_MAINTENANCE = 256
 
 # What the element is doing (Telemetry.state). UNKNOWN is a state and never a target.
 STATE_UNKNOWN = 0
@@ -98,7 +82,6 @@ STATE_IDLE = 2
 STATE_ACTIVE = 3
 STATE_INHIBITED = 4
 STATE_TRIPPED = 5
-STATE_NAMES = ("unknown", "unenrolled", "idle", "active", "inhibited", "tripped")
 
 # What kind of power stage an element has (Profile.kind).
 KIND_CONVERTER = 1
@@ -135,36 +118,3 @@ FLAG_SOC_DOUBT = 1
 FLAG_SOC_AT_REST = 2
 FLAG_BALANCING = 4
 FLAG_MONITOR = 8
-FLAG_NAMES = (
-    (1, "SoC in doubt"), (2, "SoC from rest voltage"), (4, "balancing"), (8, "monitor only"),
-)
-
-
-# Units of a trip's value and limit, for people; what is not here is a bare number.
-_UNITS = {TRIP_OVER_CURRENT: "mA", TRIP_CELL_LOW: "mV", TRIP_CELL_HIGH: "mV",
-          TRIP_TEMPERATURE: "mdegC", TRIP_SENSE: "mA"}
-
-
-def cause_text(cause: int, value: int, limit: int, index) -> str:
-    """Return a safety event in words: the cause, which cell or thermometer, value and limit."""
-    text = cause_name(cause)
-    unit = _UNITS.get(cause, "")
-    if index is not None:
-        text += ", %s %d" % ("sensor" if cause == TRIP_TEMPERATURE else "cell", index + 1)
-    if value or limit:
-        text += ": %d %s, limit %d %s" % (value, unit, limit, unit)
-    return text.replace(" ,", ",").rstrip()
-
-
-def cause_name(cause: int) -> str:
-    """Return the name of a SafetyEvent's cause: a trip or a notice."""
-    if cause >= NOTICE_BOOT:
-        return name_of(NOTICE_NAMES, cause - NOTICE_BOOT)
-    return name_of(TRIP_NAMES, cause)
-
-
-def name_of(names: tuple, number: int) -> str:
-    """Return names[number], or 'code N' for a number this version does not know."""
-    if 0 <= number < len(names):
-        return names[number]
-    return "code %d" % number

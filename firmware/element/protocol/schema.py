@@ -31,6 +31,7 @@ SAFETY_EVENT = 4
 INTERVAL_COMMITMENT = 5
 RELEASE_ORDER = 6
 ENROL_REQUEST = 7
+FIRMWARE_MANIFEST = 8
 
 STATEMENT_TYP = {
     CREDENTIAL: "cw/credential",
@@ -40,6 +41,7 @@ STATEMENT_TYP = {
     INTERVAL_COMMITMENT: "cw/interval",
     RELEASE_ORDER: "cw/release",
     ENROL_REQUEST: "cw/enrol-request",
+    FIRMWARE_MANIFEST: "cw/firmware",
 }
 
 # Session messages: authenticated by the session, not signed.
@@ -53,6 +55,8 @@ RELEASE = 22
 STATEMENT = 23
 STATEMENT_ACK = 24
 OWNER_LIMIT = 25
+UPDATE = 26
+UPDATE_ANSWER = 27
 
 # Link messages: in the clear, before a session; they never move energy and never change limits.
 WHO = 32
@@ -61,6 +65,12 @@ ENROL_OFFER = 34
 ENROL_REPLY = 35
 ENROL_GRANT = 36
 ENROL_RESULT = 37
+
+# Update.operation.
+UPDATE_BEGIN = 0
+UPDATE_DATA = 1
+UPDATE_COMMIT = 2
+UPDATE_DATA_SIZE_MAX = 1024
 
 # COSE_Key (RFC 9052 7) of an EC2 P-256 public key: labels 1 kty, -1 crv, -2 x, -3 y.
 COSE_KEY = (
@@ -197,6 +207,13 @@ _STATEMENTS = {
         (6, "board", TEXT, 1, 32),
         (7, "firmware", TEXT, 1, 32),
     ),
+    FIRMWARE_MANIFEST: (
+        (1, "number", INT, 1, _INT32),
+        (2, "version", TEXT, 1, 32),
+        (3, "format", INT, 0, 0xFF),  # of the compiled code: sys.implementation._mpy & 0xFF
+        (4, "list_size", INT, 1, 16384),
+        (5, "list_sha256", BYTES, 32, 32),
+    ),
 }
 
 _MESSAGES = {
@@ -264,6 +281,17 @@ _MESSAGES = {
         ("power_mw_discharge_max", INT, 0, _POWER),
         ("power_mw_charge_max", INT, 0, _POWER),
         ("lease_ms", INT, 0, 86_400_000),
+    ),
+    UPDATE: (
+        ("operation", INT, 0, 2),
+        ("index", INT, 0, 255),  # 0: the list of files; 1 and on: its files
+        ("offset", INT, 0, _INT32),
+        ("data", BYTES, 0, UPDATE_DATA_SIZE_MAX),
+    ),
+    UPDATE_ANSWER: (
+        ("index", INT, 0, 255),  # where to go on
+        ("offset", INT, 0, _INT32),
+        ("code", TEXT, 0, 48),  # "" is yes
     ),
     WHO: (("host_nonce", BYTES, 16, 16),),
     HERE: (

@@ -1,0 +1,1 @@
+"""Putting firmware on boards: compile, flash, enrol, check, update."""

