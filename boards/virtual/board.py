@@ -15,6 +15,25 @@ BMS_FD = int(sys.argv[4]) if PORT == "unix" else -1
 LINK_FD = int(sys.argv[5]) if PORT == "unix" else -1
 STAGE_FD = int(sys.argv[6]) if PORT == "unix" and len(sys.argv) > 6 else -1
 
+# What real boards have: the bench's header stands for pins, sensors and watchdog.
+BMS_UART = BMS_TX = BMS_RX = None
+BMS_BAUD = 9600
+LINK = "socket"
+LINK_UART = LINK_TX = LINK_RX = None
+LINK_BAUD = 115200
+STAGE_UART = STAGE_TX = STAGE_RX = None
+ENABLE = PRECHARGE = INTERLOCK = HEARTBEAT = STATUS_LED = None
+PWM_DISCHARGE = PWM_CHARGE = None
+PWM_HZ = 20000
+SENSE_ADC = DC_LINK_ADC = None
+SENSE_ZERO_MV = 1650
+SENSE_UV_PER_A = 16000
+SENSE_MV_MIN = 0
+SENSE_MV_MAX = 3300
+DC_LINK_RATIO = 25
+DEVICES = {}
+WATCHDOG_MS = 1000
+
 # Nominal ratings of the power stage; a unit's own deviation is what the current loop corrects.
 DUTY_FULL_MA = 60000
 LOSS_STANDING_MW = 12000

@@ -17,7 +17,6 @@ from micropython import const
 from ..protocol import codes
 from ..protocol.errors import RangeError
 from .analog import CurrentSense, gain_of
-from .base import HAL
 from .health import Entropy
 from .scheduler import RX_BYTES_MAX, BufferedUART, LoopWaiter, install
 
@@ -25,7 +24,8 @@ from .scheduler import RX_BYTES_MAX, BufferedUART, LoopWaiter, install
 LOOK_MS = const(5)
 # While bytes wait to be sent.
 _SENDING_MS = const(1)
-# What one look moves over USB, where every byte costs a call: 64 are about 3 ms.
+# What one look moves over USB either way, where every byte costs calls: 64 are 4 to 5 ms on an
+# RP2040, and less would be too slow for a frame.
 USB_BYTES_MAX = const(64)
 STALL_MS_MAX = const(500)
 TX_SIZE = const(512)
@@ -73,15 +73,17 @@ class USBLine(BufferedUART):
         self._room = room
         self._chunk = bytearray(chunk_size)
         self._one = bytearray(1)
-        self._in = sys.stdin.buffer
         self._out = sys.stdout.buffer
-        self._readable = select.poll()
-        self._readable.register(sys.stdin, select.POLLIN)
+        readable = select.poll()
+        readable.register(sys.stdin, select.POLLIN)
+        # bound once: a look allocates nothing
+        self._readable = readable.ipoll
+        self._readinto = sys.stdin.buffer.readinto
         self._moved_at = time.ticks_ms()
 
     def wait(self, duration_ms: int) -> None:
         """Idle for duration_ms or until the host has sent something."""
-        for _ in self._readable.ipoll(duration_ms):
+        for _ in self._readable(duration_ms):
             pass
 
     def look(self) -> bool:
@@ -94,12 +96,7 @@ class USBLine(BufferedUART):
         elif time.ticks_diff(now, self._moved_at) > STALL_MS_MAX:
             self.lost_count += len(self.tx)
             self.tx = bytearray()
-        count = 0
-        while count < USB_BYTES_MAX and self._take():
-            count += 1
-        if count:
-            self.kick()
-        return count > 0
+        return self._take() > 0
 
     def _send(self) -> int:
         """Write while there is room; return how many bytes."""
@@ -119,18 +116,28 @@ class USBLine(BufferedUART):
             self.tx = tx[sent:]
         return sent
 
-    def _take(self) -> bool:
-        """Read one byte; False when there is none. A read of more would wait for the rest."""
-        ready = False
-        for _ in self._readable.ipoll(0):
-            ready = True
-        if ready:
-            self._in.readinto(self._one)
-            if len(self.rx) < RX_BYTES_MAX:
-                self.rx.append(self._one[0])
+    def _take(self) -> int:
+        """Read what is there, byte by byte: a read of more would wait for the rest."""
+        one = self._one
+        rx = self.rx
+        readable = self._readable
+        readinto = self._readinto
+        count = 0
+        while count < USB_BYTES_MAX:
+            ready = False
+            for _ in readable(0):
+                ready = True
+            if not ready:
+                break
+            readinto(one)
+            count += 1
+            if len(rx) < RX_BYTES_MAX:
+                rx.append(one[0])
             else:
                 self.lost_count += 1
-        return ready
+        if count:
+            self.kick()
+        return count
 
 
 def can_write():
@@ -152,11 +159,15 @@ def output(pin):
     return None if pin is None else machine.Pin(pin, machine.Pin.OUT, value=0)
 
 
-class MicroHAL(HAL):
+class MicroHAL:
     """A microcontroller. A port hands in its analogue reading, its USB and its entropy.
 
-    The port has switched the outputs off already: `pins` is what `outputs_off` returned.
+    It keeps the contract `base.HAL` without being one: the empty methods would take 3 KB of a
+    board's memory. tests/host/test_boards.py compares them. The port has switched the outputs
+    off already: `pins` is what `outputs_off` returned.
     """
+
+    link_uart = stage_uart = console_uart = None
 
     def __init__(self, board, pins, sense_read, link_read, uv_num: int, uv_den: int, usb):
         """sense_read, link_read: functions that read one raw count, link_read None without
@@ -209,23 +220,29 @@ class MicroHAL(HAL):
     # ---- time ----
 
     def ticks_ms(self) -> int:
+        """Return the wrapping millisecond counter."""
         return time.ticks_ms()
 
     def ticks_diff(self, later: int, earlier: int) -> int:
+        """Return later - earlier in ms across a wrap."""
         return time.ticks_diff(later, earlier)
 
     def ticks_add(self, ticks: int, delta_ms: int) -> int:
+        """Return ticks + delta_ms, wrapped."""
         return time.ticks_add(ticks, delta_ms)
 
     def sleep_ms(self, duration_ms: int):
+        """Let the other tasks run for duration_ms."""
         return core.sleep_ms(duration_ms)
 
     def relax(self):
+        """Look at the lines between two slices of long work, and give way."""
         # while slices of long work are due the loop never idles: look at the lines here
         self._look()
         return core.sleep_ms(0)
 
     def waiter(self):
+        """Return a new waiter."""
         return LoopWaiter()
 
     def _look(self) -> bool:
@@ -252,6 +269,7 @@ class MicroHAL(HAL):
     # ---- outputs ----
 
     def enable_set(self, on: bool) -> None:
+        """Drive the enable line and the LED; never high without the watchdog."""
         if on and self._watchdog is None:
             self.watchdog_start()
         self._enable(on)
@@ -259,13 +277,16 @@ class MicroHAL(HAL):
             self._led(on)
 
     def enable_is(self) -> bool:
+        """Return the level at the enable pin."""
         return self._enable() == 1
 
     def precharge_set(self, on: bool) -> None:
+        """Drive the pre-charge line."""
         if self._precharge is not None:
             self._precharge(on)
 
     def duty_set(self, duty_permille: int) -> None:
+        """Set the signed duty, clamped to -1000..1000."""
         if self._pwms is None:
             return
         discharge, charge = self._pwms
@@ -280,28 +301,34 @@ class MicroHAL(HAL):
     # ---- inputs ----
 
     def sense_ma(self) -> int:
+        """Sample and return the pack current; BROKEN_MA for a sensor at a rail."""
         read = self._sense_read
         return self._sense.ma(read() + read() + read() + read())
 
     def sense_age_ms(self) -> int:
+        """Return 0: every reading is fresh."""
         return 0
 
     def dc_link_mv(self) -> int:
+        """Return the DC link's voltage, -1 without a sensor."""
         if self._link_read is None:
             return -1
         return self._link_read() * self._link_gain >> self._link_shift
 
     def interlock_ok(self) -> bool:
+        """Return True while the loop pulls the pin to ground."""
         return self._interlock() == 0
 
     # ---- the chip ----
 
     def watchdog_start(self) -> None:
+        """Start the watchdog, once."""
         if self._watchdog is None:
             self._mark(True)
             self._watchdog = machine.WDT(timeout=self._board.WATCHDOG_MS)
 
     def watchdog_feed(self) -> None:
+        """Feed the watchdog, which starts it at first; toggle the heartbeat."""
         if self._watchdog is None:
             self.watchdog_start()
         self._watchdog.feed()
@@ -309,15 +336,24 @@ class MicroHAL(HAL):
             self._heart(not self._heart())
 
     def unique_id(self) -> bytes:
+        """Return the chip's identity."""
         return machine.unique_id()
 
     def entropy(self, size: int) -> bytes:
+        """Return size tested bytes. Raises SignatureError."""
         return self._random.draw(size)
 
     def reset_cause(self) -> int:
+        """Return codes.RESET_*."""
         return self._reset_cause
 
+    def log(self, line: str) -> None:
+        """Queue a line of text on the USB port."""
+        # print would wait for a host; the zero ends the text, so that a frame may follow at once
+        self._usb.write(line.encode() + b"\r\n\x00")
+
     def reset(self) -> None:
+        """Switch everything off and restart the chip."""
         self.enable_set(False)
         self.precharge_set(False)
         self.duty_set(0)
@@ -325,14 +361,12 @@ class MicroHAL(HAL):
         machine.reset()
 
     def repl_on(self) -> None:
+        """Let Ctrl-C interrupt."""
         micropython.kbd_intr(3)
 
     def repl_off(self) -> None:
+        """Make 0x03 a byte like any other."""
         micropython.kbd_intr(-1)
-
-    def log(self, line: str) -> None:
-        # print would wait for a host that does not read; the zero ends the text for frames
-        self._usb.write(line.encode() + b"\r\n\x00")
 
     # ---- what a port adds ----
 

@@ -1,19 +1,18 @@
-"""What the ports that run under MicroPython's unix port share: our own asyncio I/O queue.
+"""What all ports share: our own asyncio I/O queue, waiters and lines on it.
 
 asyncio's event loop asks its I/O queue to wait until the next task is due. Replacing that one
 object gives a port its own clock and its own wake-up sources without touching the loop.
 Ref: MicroPython 1.25, extmod/asyncio/core.py, `run_until_complete`, `IOQueue`.
+The classes keep the contracts of `base` without importing it: a board has no memory for them.
 """
 
 from asyncio import core
 
-from .base import UART, Waiter
-
 RX_BYTES_MAX = 4096
 
 
-class LoopWaiter(Waiter):
-    """A waiter that moves its task's place in asyncio's own queue."""
+class LoopWaiter:
+    """A `base.Waiter` that moves its task's place in asyncio's own queue."""
 
     def __init__(self):
         self._task = None
@@ -37,8 +36,8 @@ class LoopWaiter(Waiter):
             core._task_queue.push(task, core.ticks())
 
 
-class BufferedUART(UART):
-    """A UART whose received bytes are put in by the port and whose waiter is woken by it."""
+class BufferedUART:
+    """A `base.UART`: the port puts received bytes in and wakes the waiter."""
 
     def __init__(self):
         self.rx = bytearray()
