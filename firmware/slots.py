@@ -15,6 +15,7 @@ Without a file `slots` the firmware is beside this file or frozen: bench, Raspbe
 This file stays when the firmware is updated; only `cellwall flash` replaces it.
 """
 
+import gc
 import os
 import sys
 import time
@@ -26,6 +27,8 @@ TRIES_MAX = 2
 # The longest that the RP2040's watchdog can count; start-up takes a quarter of it.
 TRIAL_WATCHDOG_MS = 8000
 RETRY_S = 5
+# Garbage is collected so often while the firmware is loaded; the agent does it its own way.
+LOAD_GARBAGE_MAX = 48_000
 
 
 def read():
@@ -117,6 +120,8 @@ def supervise(trial):
     try:
         if trial:
             _watchdog()
+        # what loading a file leaves behind would keep the heap in pieces of a kilobyte for ever
+        gc.threshold(LOAD_GARBAGE_MAX)
         import board
 
         from element import agent

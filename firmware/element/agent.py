@@ -431,6 +431,9 @@ def main(board, slots=None) -> None:
     agent = Agent(board, port.open_board(board), slots)
     try:
         agent.boot()
+        if hasattr(gc, "threshold"):  # from here on the worker collects, between ticks
+            gc.collect()
+            gc.threshold(-1)
         asyncio.run(agent.run())
     finally:
         agent.make_safe()

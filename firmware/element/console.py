@@ -94,6 +94,7 @@ class Console:
         inhibits = [name for bit, name in texts.INHIBIT_NAMES if control.inhibits & bit]
         for name, value in (
             ("board", "%s, firmware %s" % (agent.board.NAME, version.TEXT)),
+            ("hardware", _hex(hal.unique_id())),
             ("element", _hex(agent.enrolment.element_id)),
             ("enrolled", "zone %d" % agent.enrolment.zone if agent.enrolment.enrolled else "no"),
             ("state", texts.name_of(texts.STATE_NAMES, control.state)),
@@ -109,6 +110,7 @@ class Console:
                                          agent.port.dropped_count)),
             ("boot", "%d, by %s" % (agent.keeper.boot_count,
                                     texts.name_of(texts.RESET_NAMES, hal.reset_cause()))),
+            ("slot", agent.service.slot_text()),
             ("memory", _free()),
         ):
             self._say("%-10s%s" % (name, value))

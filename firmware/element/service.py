@@ -29,6 +29,7 @@ class Service:
         self._console = None
         self._updater = None
         self._restart_at = None
+        self._rolled_back = False
 
     @property
     def holds(self) -> bool:
@@ -50,7 +51,8 @@ class Service:
 
             self.trial = Trial(self._hal, self._agent.enrolment, self._slots)
             return state[2] > 1
-        return state[3] == "r"
+        self._rolled_back = state[3] == "r"
+        return self._rolled_back
 
     def tick(self, now: int) -> None:
         """Take one tick: end a trial that is decided, restart when that is due."""
@@ -80,6 +82,15 @@ class Service:
         if note != ".":
             cause = codes.NOTICE_UPDATE if note == "u" else codes.NOTICE_ROLLBACK
             self._agent.notice(cause, version.NUMBER)
+
+    def slot_text(self) -> str:
+        """Return which slot runs and how its last update went, in words."""
+        state = None if self._slots is None else self._slots.read()
+        if state is None:
+            return "none"
+        if state[1] != "-":
+            return "%s, on trial" % state[1]
+        return state[0] + (", an update was rolled back" if self._rolled_back else "")
 
     def restart_soon(self) -> None:
         """Hold power at zero and restart when the answers have left."""

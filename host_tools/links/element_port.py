@@ -47,6 +47,7 @@ class ElementPort:
         self.dropped = 0
         self.last_heard_ms: int | None = None
         self.enrol_error = ""
+        self.here_count = 0  # answers to WHO, of enrolled elements and others
         self._send = send
         self._known = known
         self._enrol = enrol
@@ -126,6 +127,7 @@ class ElementPort:
         if not self._nonce or fields["host_nonce"] != self._nonce:
             raise SignatureError("nonce", None)
         self._nonce = b""
+        self.here_count += 1
         element_id = fields["element_id"]
         enrolled = self._known.get(element_id)
         if fields["enrolled"] and enrolled is not None:

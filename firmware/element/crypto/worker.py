@@ -11,8 +11,8 @@ JOBS_MAX = 16
 _IDLE_MS = 60000
 # After so many slices there may be 40 KB of garbage: it is collected before it must be.
 SLICES_PER_COLLECTION = 6
-# So often without slices: what the other tasks leave is less than half of what is free.
-COLLECT_PERIOD_MS = 5000
+# So often without slices: links and BMS leave less than half of what is free in this time.
+COLLECT_PERIOD_MS = 2000
 # A job that writes waits this long for a tick; when none comes, nothing is left to wait for.
 TICK_MS_MAX = 250
 

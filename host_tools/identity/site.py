@@ -1,0 +1,145 @@
+"""The keys and elements of one site as files in a folder, for the tools of the command line.
+
+`keys/*.pem` are private (PKCS #8, mode 0600, folder 0700); `elements/<id>.json` says what each
+element is and where it was enrolled. An element's session key is not stored: it follows from the
+aggregator's key and the element's, which is in its credential.
+"""
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
+)
+
+from element.protocol import schema
+from element.protocol.errors import BusError, DecodeError
+from host_tools import codec
+from host_tools.identity.issuer import ENROLMENT_INFO, Authorities, Enrolled
+from host_tools.identity.keys import KeyPair, hkdf_sha256, make_key_pair, raw_public
+
+KEY_NAMES = ("issuer", "aggregator", "aggregator_agree", "life_safety")
+
+
+def default_folder() -> Path:
+    """Return where a user's site is kept: XDG_DATA_HOME or ~/.local/share, then cellwall/site."""
+    data = os.environ.get("XDG_DATA_HOME")
+    return Path(data or Path.home() / ".local" / "share") / "cellwall" / "site"
+
+
+@dataclass(frozen=True)
+class ElementEntry:
+    """What the site knows of one element. port: where it was last reached."""
+
+    element_id: str
+    port: str
+    board: str
+    zone: int
+    tenant: str
+    role: str
+    credential: str
+
+
+class Site:
+    """A folder with the site's keys and elements."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @property
+    def exists(self) -> bool:
+        """True when the folder holds all keys."""
+        return all(self._key_path(name).exists() for name in KEY_NAMES)
+
+    def _key_path(self, name: str) -> Path:
+        return self.folder / "keys" / f"{name}.pem"
+
+    def create(self) -> None:
+        """Make the keys that are missing; existing ones are never replaced."""
+        keys = self.folder / "keys"
+        keys.mkdir(parents=True, exist_ok=True)
+        keys.chmod(0o700)
+        for name in KEY_NAMES:
+            path = self._key_path(name)
+            if path.exists():
+                continue
+            pem = make_key_pair(os.urandom).private.private_bytes(
+                Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+            fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(fd, "wb") as file:
+                file.write(pem)
+
+    def authorities(self) -> Authorities:
+        """Return the site's key pairs. Raises BusError when there are none, or not ours alone."""
+        if not self.exists:
+            raise BusError("no site keys", f"{self.folder}\n  next: cellwall enrol makes them, or "
+                                           "name the folder with --site")
+        return Authorities(*(self._key(self._key_path(name)) for name in KEY_NAMES))
+
+    @staticmethod
+    def _key(path: Path) -> KeyPair:
+        if path.stat().st_mode & 0o077:
+            raise BusError("others can read a private key", f"{path}\n  next: chmod 600 {path}")
+        try:
+            private = load_pem_private_key(path.read_bytes(), None)
+        except ValueError as error:
+            raise BusError("no private key", str(path)) from error
+        if not isinstance(private, ec.EllipticCurvePrivateKey) \
+                or not isinstance(private.curve, ec.SECP256R1):
+            raise BusError("no P-256 key", str(path))
+        return KeyPair(private, raw_public(private.public_key()))
+
+    # elements
+
+    def elements(self) -> list[ElementEntry]:
+        """Return every element of the site, by id. Raises BusError for a damaged entry."""
+        entries = []
+        for path in sorted((self.folder / "elements").glob("*.json")):
+            try:
+                entries.append(ElementEntry(**json.loads(path.read_text(encoding="utf-8"))))
+            except (ValueError, TypeError) as error:
+                raise BusError("damaged element entry", f"{path}: {error}") from error
+        return entries
+
+    def element(self, name: str) -> ElementEntry:
+        """Return the element whose id begins with name. Raises BusError for none or several."""
+        found = [entry for entry in self.elements() if entry.element_id.startswith(name.lower())]
+        if len(found) != 1:
+            known = ", ".join(entry.element_id for entry in found or self.elements()) or "none"
+            raise BusError("no such element" if not found else "several elements",
+                           f"{name}; here: {known}")
+        return found[0]
+
+    def save(self, entry: ElementEntry) -> None:
+        """Keep an element's entry, replacing the one before."""
+        folder = self.folder / "elements"
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / f"{entry.element_id}.json"
+        new = path.with_suffix(".new")
+        new.write_text(json.dumps(entry.__dict__, indent=1) + "\n", encoding="utf-8")
+        new.replace(path)
+
+    def known(self) -> dict[bytes, Enrolled]:
+        """Return what sessions with the site's elements need, by element id."""
+        agree = self.authorities().aggregator_agree
+        out = {}
+        for entry in self.elements():
+            credential = bytes.fromhex(entry.credential)
+            try:
+                claims: dict[str, Any] = codec.decode_statement(
+                    schema.CREDENTIAL, codec.peek(credential)[2])
+            except DecodeError as error:
+                raise BusError("damaged element entry", entry.element_id) from error
+            element_id = bytes.fromhex(entry.element_id)
+            secret = agree.agree(schema.raw_key(claims["agree_key"]))
+            out[element_id] = Enrolled(
+                element_id, schema.raw_key(claims["cnf"]["cose_key"]), credential, claims,
+                hkdf_sha256(secret, element_id, ENROLMENT_INFO, 32))
+        return out

@@ -1,0 +1,232 @@
+"""Check an installed element from the cable's end: every line passes, fails, or says why not.
+
+Nothing here has a way of its own into the element: text commands look, and the one check that
+moves energy is a setpoint of the service `test` like any other, a small one, with a short lease.
+"""
+
+import re
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from element.protocol import codes, schema, texts
+from element.protocol.errors import BusError
+from host_tools.identity.site import Site
+from host_tools.provision.cable import Cable
+
+BMS_AGE_MS_MAX = 2000
+# The sensor and the BMS must agree at rest as closely as either can be wrong.
+REST_MA_MAX = 2000
+CELL_MV = (1000, 4500)
+CLOCK_MS_MAX = 2000
+TEST_SHARE_PCT = 2
+TEST_LEASE_MS = 1500
+TEST_S_MAX = 8.0
+PASSED, FAILED, SKIPPED = "pass", "FAIL", "skip"
+_BMS_AT_REST = re.compile(r"(\d+) ms old, (\d+) mV, (-?\d+) mA, SoC (\d+) bp, FETs (\d)")
+
+
+@dataclass(frozen=True)
+class Check:
+    """One line of the doctor's. next_step: what a person should do; "" when it passed."""
+
+    name: str
+    verdict: str
+    detail: str
+    next_step: str = ""
+
+
+class Doctor:
+    """The checks of one element. wait_interlock_s: how long a person may take to open it, 0: not
+    asked. power: whether the FETs may be moved."""
+
+    def __init__(self, cable: Cable, site: Site, power: bool, wait_interlock_s: float,
+                 say: Callable[[str], None]) -> None:
+        self._cable = cable
+        self._site = site
+        self._power = power
+        self._wait_interlock_s = wait_interlock_s
+        self._say = say
+        self._telemetry: dict[str, Any] = {}
+        self._ack: dict[str, Any] | None = None
+        self._sequence = 0
+        cable.on_message = self._on_message
+
+    def _on_message(self, kind: int, fields: dict[str, Any]) -> None:
+        if kind == schema.TELEMETRY:
+            self._telemetry = fields
+        elif kind == schema.ACK:
+            self._ack = fields
+
+    def run(self) -> Iterator[Check]:
+        """Yield one check after the other. Raises BusError when no element answers at all."""
+        status = self._cable.status()
+        yield Check("console answers", PASSED, status["board"])
+        yield from self._bms(status)
+        yield self._sensor(status)
+        yield self._interlock(status)
+        yield self._link()
+        session = self._session(status)
+        yield session
+        if session.verdict == PASSED:
+            yield self._clock()
+            yield self._fets()
+        else:
+            yield Check("clock set", SKIPPED, "needs a session", session.next_step)
+            yield Check("FETs move", SKIPPED, "needs a session", session.next_step)
+
+    def _bms(self, status: dict[str, str]) -> Iterator[Check]:
+        found = _BMS_AT_REST.search(status["bms"])
+        if found is None:
+            yield Check("BMS, both ways", FAILED, status["bms"],
+                        "is the BMS awake? swap its RX and TX; check ground and BMS in board.py")
+            yield Check("cells plausible", SKIPPED, "needs the BMS")
+            return
+        fresh = int(found[1]) <= BMS_AGE_MS_MAX
+        yield Check("BMS, both ways", PASSED if fresh else FAILED, status["bms"],
+                    "" if fresh else "it answered and stopped: look for a loose wire")
+        cells = [int(one) for line in self._cable.command("cells")
+                 for one in re.findall(r"^cell \d+ +(\d+) mV", line)]
+        bad = [index + 1 for index, cell in enumerate(cells)
+               if not CELL_MV[0] <= cell <= CELL_MV[1]]
+        difference_mv = abs(sum(cells) - int(found[2]))
+        good = bool(cells) and not bad and difference_mv <= int(found[2]) // 50
+        yield Check("cells plausible", PASSED if good else FAILED,
+                    f"{len(cells)} cells, {min(cells, default=0)} to {max(cells, default=0)} mV, "
+                    f"sum {difference_mv} mV from the pack",
+                    "" if good else f"cells {bad or 'and pack disagree'}: check the sense wires")
+
+    def _sensor(self, status: dict[str, str]) -> Check:
+        found = _BMS_AT_REST.search(status["bms"])
+        bms_ma = int(found[3]) if found else 0
+        sense_ma = int(status["sensor mA"])
+        good = abs(sense_ma - bms_ma) <= REST_MA_MAX
+        return Check("current sensor plausible", PASSED if good else FAILED,
+                     f"{sense_ma} mA, the BMS says {bms_ma} mA" if found
+                     else f"{sense_ma} mA, no BMS to compare",
+                     "" if good else "check the sensor's supply, its zero (SENSE_ZERO_MV) and "
+                                     "its direction (+ is discharge)")
+
+    def _interlock(self, status: dict[str, str]) -> Check:
+        name = "interlock input toggles"
+        if status["interlock"] != "closed":
+            return Check(name, FAILED, "open", "close the loop: alarm contact to ground")
+        if not self._wait_interlock_s:
+            return Check(name, SKIPPED, "closed; nobody was asked to open it",
+                         "run again with --interlock and open the contact")
+        self._say("open the interlock loop now; the element will trip, and stay tripped")
+        opened = self._wait_for("OPEN")
+        if not opened:
+            return Check(name, FAILED, f"still closed after {self._wait_interlock_s:.0f} s",
+                         "the input is bridged, or the wrong pin: boards/*/README.md")
+        self._say("close it again")
+        closed = self._wait_for("closed")
+        return Check(name, PASSED if closed else FAILED,
+                     "opened and closed" if closed else "it stays open",
+                     "release the trip with the life-safety key" if closed
+                     else "close the loop: alarm contact to ground")
+
+    def _wait_for(self, state: str) -> bool:
+        end = time.monotonic() + self._wait_interlock_s
+        while time.monotonic() < end:
+            if self._cable.status().get("interlock") == state:
+                return True
+            self._cable.until(lambda: False, 0.3)
+        return False
+
+    def _link(self) -> Check:
+        """Frames out and in, whether enrolled or not: WHO is answered by HERE."""
+        before = self._cable.element.here_count
+        self._cable.seeks_session = True
+        answered = self._cable.until(lambda: self._cable.element.here_count > before, 5.0)
+        dropped = self._cable.element.bad_frames
+        good = answered and not dropped
+        return Check("link, both ways", PASSED if good else FAILED,
+                     f"WHO answered by HERE, {dropped} frames dropped" if answered
+                     else "WHO was not answered",
+                     "" if good else "text passes and frames do not: noise, or a program between")
+
+    def _session(self, status: dict[str, str]) -> Check:
+        name = "enrolled with this site"
+        if status["enrolled"] == "no":
+            return Check(name, FAILED, "not enrolled", "cellwall enrol PORT")
+        try:
+            self._cable.session()
+        except BusError as error:
+            return Check(name, FAILED, str(error.value), "name the site's folder with --site")
+        return Check(name, PASSED, f"{status['enrolled']}, session open")
+
+    def _clock(self) -> Check:
+        unix_ms = time.time_ns() // 1_000_000
+        self._cable.send(schema.TIME_SYNC, {"unix_ms": unix_ms, "record_interval_ms": 300_000})
+        self._cable.until(lambda: False, 0.5)
+        says = self._cable.status().get("clock", "not set")
+        now_ms = time.time_ns() // 1_000_000
+        good = says.isdigit() and abs(int(says) - now_ms) <= CLOCK_MS_MAX
+        return Check("clock set", PASSED if good else FAILED,
+                     f"{int(says) - now_ms:+d} ms from this machine's" if says.isdigit() else says,
+                     "" if good else "set this machine's clock (NTP), then run again")
+
+    # power
+
+    def _fets(self) -> Check:
+        name = "FETs move"
+        if not self._power:
+            return Check(name, SKIPPED, "not asked for", "run again with --power")
+        self._telemetry = {}
+        self._cable.until(lambda: bool(self._telemetry), 3.0)
+        ready_mw = self._telemetry.get("power_mw_discharge_ready", 0)
+        if not ready_mw:
+            inhibits = self._telemetry.get("inhibits", 0)
+            why = [text for bit, text in texts.INHIBIT_NAMES if inhibits & bit]
+            cause = self._telemetry.get("trip_cause", codes.TRIP_NONE)
+            if cause:
+                why.append("tripped: " + texts.cause_name(cause))
+            return Check(name, FAILED, f"no power is permitted: {', '.join(why) or 'SoC'}",
+                         "console: status, trips, limits")
+        return self._moved(name, self._test_power_mw(ready_mw))
+
+    def _test_power_mw(self, ready_mw: int) -> int:
+        """Return a small power that the stage can follow; an on/off stage has one only."""
+        step_mw = 0
+        for line in self._cable.command("limits"):
+            field, _, value = line.partition(" ")
+            if field == "step_mw":
+                step_mw = int(value)
+        return step_mw or ready_mw * TEST_SHARE_PCT // 100
+
+    def _moved(self, name: str, power_mw: int) -> Check:
+        closed = moved = False
+        end = time.monotonic() + TEST_S_MAX
+        current_ma = 0
+        while time.monotonic() < end and not (closed and moved):
+            self._setpoint(power_mw)
+            self._cable.until(lambda: self._ack is not None, 1.0)
+            if self._ack is not None and not self._ack["accepted"]:
+                reason = texts.name_of(texts.REASON_NAMES, self._ack["reason"])
+                return Check(name, FAILED, f"{power_mw} mW was refused: {reason}",
+                             "the credential must permit the service `test`")
+            self._cable.until(lambda: False, 0.7)
+            closed = closed or self._telemetry.get("fets") == 3
+            current_ma = max(current_ma, self._telemetry.get("current_ma", 0))
+            moved = current_ma > power_mw // 200
+        self._setpoint(0)
+        opened = self._cable.until(
+            lambda: not self._telemetry.get("fets", 3) and self._telemetry.get("power_mw", 1) == 0,
+            TEST_S_MAX)
+        good = closed and moved and opened
+        step = "" if good else ("the BMS does not switch: is it locked, or in protection?"
+                                if not closed else "no current: converter, fuse, pre-charge"
+                                if not moved else "they stay closed: do not use this element")
+        return Check(name, PASSED if good else FAILED,
+                     f"{power_mw // 1000} W: {'closed' if closed else 'stayed open'}, "
+                     f"{current_ma} mA, {'opened again' if opened else 'STILL CLOSED'}", step)
+
+    def _setpoint(self, power_mw: int) -> None:
+        self._ack = None
+        self._sequence += 1
+        self._cable.send(schema.SETPOINT, {
+            "dispatch_id": 1, "sequence": self._sequence, "power_mw": power_mw,
+            "service": codes.SERVICE_TEST, "start_unix_ms": time.time_ns() // 1_000_000,
+            "lease_ms": TEST_LEASE_MS})
