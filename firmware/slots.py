@@ -37,10 +37,11 @@ def read():
     A file that is not one of ours is as good as none whole: active is '-'.
     """
     try:
-        with open(STATE_FILE) as file:
-            text = file.read(8)
+        with open(STATE_FILE, "rb") as file:
+            data = file.read(8)
     except OSError:
         return None
+    text = "".join([chr(byte) for byte in data])  # torn bytes may be no text
     if len(text) != 4 or text[0] not in "ab-" or text[1] not in "ab-" \
             or text[2] not in "0123456789" or text[3] not in ".ur":
         return "-", "-", 0, "."

@@ -16,6 +16,7 @@ from rich.table import Table
 import hil.benchmarks.element
 import hil.benchmarks.heap
 import hil.benchmarks.host
+import hil.benchmarks.rp2040
 import hil.benchmarks.scenarios  # noqa: F401  each module registers its benchmarks
 from hil.bench.session import find_micropython
 from hil.benchmarks.registry import Context, Measure, chosen, machine, write_results

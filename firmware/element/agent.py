@@ -394,7 +394,6 @@ class Agent:
             "state": self.control.state,
             "soc_bp": reading.soc_bp if reading.valid else None,
             "soh_bp": None,
-            "counter": self.signer.counter,
         }, self._send_statement)
 
     def _send_statement(self, statement: bytes) -> None:

@@ -12,7 +12,7 @@ import gc
 from . import version
 from .maintenance import REPL
 from .power.base import FAULT_NAMES
-from .protocol import codes, texts
+from .protocol import codes, schema, texts
 
 LINE_SIZE_MAX = 80
 
@@ -22,9 +22,9 @@ _HELP = (
     "limits                what the credential permits",
     "trips                 the latch with its first cause, and the last events",
     "log                   the last lines of the log",
-    "set-zone N            obey the trips of zone N (1..65535) too; 0: only the credential's",
+    "set-zone N            obey the trips of zone N too; 0: only the credential's",
     "maintenance           hold power at zero, over resets, until `maintenance off`",
-    "maintenance repl      in maintenance: restart into MicroPython's REPL, without the agent",
+    "maintenance repl      in maintenance: restart into the REPL, without agent",
     "maintenance off       end maintenance",
 )
 
@@ -36,6 +36,7 @@ class Console:
         self._agent = agent
         self._write = write
         self._line = bytearray()
+        self._too_long = False
         self._commands = {
             "help": self._help, "status": self._status, "cells": self._cells,
             "limits": self._limits, "trips": self._trips, "log": self._log,
@@ -44,26 +45,38 @@ class Console:
 
     def feed(self, text: bytes) -> None:
         """Take what was typed. What comes key by key is echoed, a whole line at once is not."""
-        typed = text[-1] not in b"\r\n" or self._line
+        typed = text[-1] not in b"\r\n" or len(self._line) > 0
         for byte in text:
             if byte in b"\r\n":
                 line = bytes(self._line).decode()
-                self._line = bytearray()
+                too_long = self._too_long
+                self._clear()
                 if typed:
                     self._write(b"\r\n\x00")
-                self._run(line.split())
+                if too_long:
+                    # its begin could be a command that nobody meant
+                    self._say("refused: longer than %d characters" % LINE_SIZE_MAX)
+                else:
+                    self._run(line.split())
             elif byte in (8, 127):
                 if self._line:
                     self._line = self._line[:-1]
                     self._write(b"\b \b\x00")
             elif byte == 3:
-                self._line = bytearray()
+                self._clear()
                 self._say("the element is at work; `maintenance`, then `maintenance repl` "
                           "reaches the REPL")
-            elif 32 <= byte < 127 and len(self._line) < LINE_SIZE_MAX:
+            elif 32 <= byte < 127:
+                if len(self._line) >= LINE_SIZE_MAX:
+                    self._too_long = True
+                    continue
                 self._line.append(byte)
                 if typed:
                     self._write(bytes([byte, 0]))
+
+    def _clear(self) -> None:
+        self._line = bytearray()
+        self._too_long = False
 
     def _say(self, line: str) -> None:
         # the zero ends the text, so that a frame may follow at once
@@ -128,8 +141,11 @@ class Console:
             reading.fets, ", ".join(driver.error_names()) or "none")
 
     def _cells(self, words: list):
+        hal = self._agent.hal
         reading = self._agent.driver.reading
-        if not reading.cells_valid:
+        now = hal.ticks_ms()
+        age_ms = reading.cells_age_ms(hal, now)
+        if age_ms is None:
             return "the BMS has not said"
         for index in range(reading.cell_count):
             mark = "  lowest" if index == reading.cell_index_min else ""
@@ -138,8 +154,12 @@ class Console:
             if reading.balancing >> index & 1:
                 mark += "  balancing"
             self._say("cell %-3d %5d mV%s" % (index + 1, reading.cell_mv[index], mark))
-        self._say("thermometers %d, %d to %d mdegC" % (
-            reading.ntc_count, reading.temperature_mdegc_min, reading.temperature_mdegc_max))
+        self._say("%d ms old" % age_ms)
+        age_ms = reading.age_ms(hal, now)
+        if age_ms is not None:
+            self._say("thermometers %d, %d to %d mdegC, %d ms old" % (
+                reading.ntc_count, reading.temperature_mdegc_min, reading.temperature_mdegc_max,
+                age_ms))
 
     def _limits(self, words: list):
         profile = self._agent.control.profile
@@ -166,7 +186,8 @@ class Console:
 
     def _log(self, words: list):
         for line in self._agent.journal.lines:
-            self._say(line)
+            # indented: a program at the other end tells it from a line that is logged now
+            self._say("  " + line)
 
     def _set_zone(self, words: list):
         if len(words) != 1 or not words[0].isdigit() or int(words[0]) > 0xFFFF:
@@ -202,11 +223,17 @@ class Console:
             return "say `maintenance` first: it goes to zero power"
         if agent.control.enabled_mw or agent.hal.enable_is():
             return "power is not at zero yet"
+        if not agent.signer.has_room(schema.SAFETY_EVENT):
+            return "it cannot be recorded: the ledger is full until a panel has fetched it"
 
         def recorded(statement: bytes) -> None:
+            if not agent.service.maintenance.on:
+                self._say("refused: maintenance has ended meanwhile")
+                return
+            if not agent.signer.storage_ok:
+                self._say("refused: the record is not on flash")
+                return
             try:
-                if not agent.signer.storage_ok:
-                    raise OSError(5)
                 agent.service.maintenance.want_repl()
             except OSError as error:
                 self._say("refused: flash error %s" % error.errno)

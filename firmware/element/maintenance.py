@@ -22,30 +22,32 @@ class Maintenance:
 
     def __init__(self, notice):
         self._notice = notice
+        self._kept = False  # on flash
         self.on = False
 
     def load(self) -> None:
         """Go on where the last boot was. A file that cannot be read is maintenance."""
         try:
-            self.on = read_file(_FILE) is not None
+            self.on = self._kept = read_file(_FILE) is not None
         except OSError:
             self.on = True
 
     def begin(self) -> None:
         """Hold power at zero from the next tick on. Raises OSError when it would not outlast."""
-        if self.on:
-            return
-        self.on = True  # whatever the flash says
-        self._notice(codes.NOTICE_MAINTENANCE, BEGUN)
-        write_file(_FILE, b"")
+        if not self.on:
+            self.on = True  # whatever the flash says
+            self._notice(codes.NOTICE_MAINTENANCE, BEGUN)
+        if not self._kept:
+            write_file(_FILE, b"")
+            self._kept = True
 
     def end(self) -> None:
         """Let power flow again. Raises OSError, and maintenance goes on, if the file stays."""
         if not self.on:
             return
-        if read_file(_FILE) is not None:
-            os.remove(_FILE)
-        self.on = False
+        _remove(REPL_FILE)  # the way to the REPL is part of what ends
+        _remove(_FILE)
+        self.on = self._kept = False
         self._notice(codes.NOTICE_MAINTENANCE, ENDED)
 
     def want_repl(self) -> None:
@@ -56,3 +58,12 @@ class Maintenance:
         if not self.on:
             raise RuntimeError("maintenance")
         write_file(REPL_FILE, b"")
+
+
+def _remove(path: str) -> None:
+    """Remove a file that may be there. Raises OSError when it stays."""
+    try:
+        os.remove(path)
+    except OSError as error:
+        if error.errno != 2:
+            raise

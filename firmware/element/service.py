@@ -4,6 +4,8 @@ Each of them can hold power at zero and none can make any flow. What is rarely u
 it is asked for: a board has little memory.
 """
 
+import gc
+
 from . import version
 from .maintenance import Maintenance
 from .protocol import codes, schema
@@ -120,9 +122,14 @@ class Service:
         self._agent.port.send(schema.UPDATE_ANSWER, fields)
 
     def on_text(self, text: bytes, write) -> None:
-        """Hand text from a line to its console."""
-        if self._console is None:
-            from .console import Console
+        """Hand text from a line to its console. Text may be noise: it must not cost the link."""
+        try:
+            if self._console is None:
+                from .console import Console
 
-            self._console = Console(self._agent, write)
-        self._console.feed(text)
+                self._console = Console(self._agent, write)
+            self._console.feed(text)
+        except MemoryError:
+            self._console = None
+            gc.collect()
+            write(b"refused: no memory now\r\n\x00")

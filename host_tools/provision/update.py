@@ -10,12 +10,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from element.protocol import cbor, schema
+from element.protocol import schema
 from element.protocol.errors import BusError
 from host_tools import codec
 from host_tools.identity.keys import KeyPair
 from host_tools.identity.site import Site
-from host_tools.provision.build import Firmware
+from host_tools.provision.build import Firmware, sha256_hex
 from host_tools.provision.cable import Cable
 
 ANSWER_S_MAX = 10.0
@@ -42,9 +42,9 @@ class Updated:
 def manifest_parts(firmware: Firmware) -> list[bytes]:
     """Return what an update sends: the list of files, then the files in its order."""
     names = sorted(firmware.package)
-    listed = cbor.encode([[name, len(firmware.package[name]),
-                           hashlib.sha256(firmware.package[name]).digest()] for name in names])
-    return [listed, *(firmware.package[name] for name in names)]
+    lines = [f"{sha256_hex(firmware.package[name])} {len(firmware.package[name])} {name}\n"
+             for name in names]
+    return ["".join(lines).encode(), *(firmware.package[name] for name in names)]
 
 
 def signed_manifest(firmware: Firmware, issuer: KeyPair) -> bytes:

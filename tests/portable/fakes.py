@@ -12,7 +12,7 @@ from element.limits import Profile
 from element.protocol import codes
 from element.usage import Usage
 
-WRAP = 1 << 30  # the period of ticks_ms on a 32-bit MicroPython
+WRAP = 1 << 28  # shorter than a real 2**30, which is no small integer on a board
 _TEMPORARY = "build/portable_" + sys.implementation.name
 
 
@@ -85,7 +85,7 @@ class ResetError(Exception):
 
 
 class FakeHAL:
-    """A board in memory. The counter wraps at 2**30 as a 32-bit board's does."""
+    """A board in memory. The counter wraps at 2**28 here as a 32-bit board's does."""
 
     # why the next board starts
     cause_next = codes.RESET_POWER_ON

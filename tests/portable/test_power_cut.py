@@ -140,6 +140,7 @@ class Life:
         self.worker = Worker(FakeHAL())
         self.signer = Signer(self.worker, self.log)
         self.signer.load(bytes(32), b"element1")
+        drain(self.worker)
 
     def select(self):
         """Have the ledger's module work on this life's flash."""

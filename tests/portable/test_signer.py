@@ -25,6 +25,7 @@ class Bench:
         self.log = FlashLog("ledger", count, size_max)
         self.signer = Signer(self.worker, self.log)
         self.signer.load(ISSUER.private, ISSUER.key_id)
+        drain(self.worker)
 
     def events(self, count):
         for _ in range(count):
@@ -516,6 +517,7 @@ def test_a_day_offline_fits_with_statements_of_the_largest_size():
         worker = Worker(FakeHAL())
         signer = Signer(worker, FlashLog("ledger"))
         signer.load(ISSUER.private, ISSUER.key_id)
+        drain(worker)
         signer.counter = 0xFFFF0000  # the largest encoding of it
 
         def submit(kind, fields):

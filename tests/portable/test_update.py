@@ -4,11 +4,11 @@ import os
 
 from fakes import in_folder
 from panel import ISSUER, STRANGER, sign1
-from update_bench import FILES, Talk, list_of, manifest_of, parts_of, whole
+from update_bench import FILES, Talk, line_of, list_of, manifest_of, parts_of, whole
 
 import slots
 from element import version
-from element.protocol import cbor, schema
+from element.protocol import schema
 from element.protocol.errors import DecodeError
 from element.update import files_from_bytes, is_firmware_path
 
@@ -140,24 +140,27 @@ def test_a_list_that_leads_elsewhere_is_refused_whole():
                  "element/a.py", "element//a.mpy", "element/a/b/c.mpy", "a/element/a.mpy",
                  "element/.mpy", "element/A.mpy", "element/" + "a" * 60 + ".mpy", "element"):
         assert not is_firmware_path(path), path
-        listed = cbor.encode([[path, 3, bytes(32)]])
         try:
-            files_from_bytes(listed)
+            files_from_bytes(line_of(path, 3, bytes(32)))
         except DecodeError:
             continue
         raise AssertionError(path)
-    for entries in ([], [[]], [["element/a.mpy", 0, bytes(32)]], [["element/a.mpy", 1, b"x"]],
-                    [["element/a.mpy", True, bytes(32)]], 7, [["element/a.mpy", 70000, bytes(32)]],
-                    [["element/a%d.mpy" % n, 60000, bytes(32)] for n in range(8)]):
+    good = line_of("element/a.mpy", 3, bytes(32))
+    for data in (b"", b"\n", good[:-1], good + b"\n", good + b"x", good[1:], b" " + good,
+                 good.replace(b" 3 ", b" 0 "), good.replace(b" 3 ", b" 70000 "),
+                 good.replace(b" 3 ", b" -3 "), good.replace(b" 3 ", b" x "),
+                 good.replace(b"0000 3", b"zzzz 3"), good.replace(b"/a", b"/\xff"),
+                 b"".join([line_of("element/a%d.mpy" % n, 60000, bytes(32)) for n in range(8)]),
+                 b"".join([line_of("element/a%d.mpy" % n, 3, bytes(32)) for n in range(201)])):
         try:
-            files_from_bytes(cbor.encode(entries))
+            files_from_bytes(data)
         except DecodeError:
             continue
-        raise AssertionError(entries)
+        raise AssertionError(data)
     assert len(files_from_bytes(list_of(FILES))) == 3
 
     def body():
-        listed = cbor.encode([["board.mpy", 3, bytes(32)]])
+        listed = line_of("board.mpy", 3, bytes(32))
         talk = Talk()
         place = talk.begin(manifest_of({}, listed=listed))[:2]
         assert talk.send(place, [listed])[2] == "path"

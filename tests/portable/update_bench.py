@@ -1,12 +1,13 @@
 """An update for the portable tests: a signed manifest, files, and the host's side of the talk."""
 
+import binascii
 import hashlib
 
 from panel import ISSUER, sign1
 
 import slots
 from element import version
-from element.protocol import cbor, schema
+from element.protocol import schema
 from element.update import Updater
 
 # Small files and one of more than a message.
@@ -17,8 +18,13 @@ FILES = {"element/__init__.mpy": b"M\x06init",
 
 def list_of(files):
     """Return the list file of an update."""
-    return cbor.encode([[path, len(files[path]), hashlib.sha256(files[path]).digest()]
-                        for path in sorted(files)])
+    return b"".join([line_of(path, len(files[path]), hashlib.sha256(files[path]).digest())
+                     for path in sorted(files)])
+
+
+def line_of(path, size, digest):
+    """Return a line of the list."""
+    return b"%s %d %s\n" % (binascii.hexlify(digest), size, path.encode())
 
 
 def manifest_of(files, keys=ISSUER, listed=None, **changes):

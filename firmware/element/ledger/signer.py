@@ -58,16 +58,22 @@ class Signer:
         return not self._unwritten
 
     def load(self, private_key: bytes, element_id: bytes) -> None:
-        """Take the key and find the end of the chain on flash."""
+        """Take the key and have the worker find the end of the chain on flash.
+
+        What is submitted meanwhile stands behind that in the worker's queue.
+        """
         self.private_key = private_key
         self.element_id = element_id
-        newest = self._log.load()
+        self._worker.submit(_LoadJob(self._load_steps()), _loaded)
+
+    def _load_steps(self):
+        newest = yield from self._log.load_steps()
         self._torn_count = self._log.torn_count
         if newest is not None:
             self.counter = newest[0]
             self.previous_hash = hashlib.sha256(newest[1]).digest()
         while not self.step():
-            pass
+            yield
 
     def submit(self, kind: int, fields: dict, done=None) -> bool:
         """Queue a statement; `done(statement)` gets its bytes. False, counted, when full.
@@ -221,3 +227,22 @@ class Signer:
 
     def _refill_ended(self, _job) -> None:
         self._refilling = False
+
+
+class _LoadJob:
+    """Run the steps of a load, one in a slice."""
+
+    def __init__(self, steps):
+        self._steps = steps
+
+    def step(self) -> bool:
+        """Do one slice; True when the chain's end is known."""
+        try:
+            next(self._steps)
+        except StopIteration:
+            return True
+        return False
+
+
+def _loaded(_job) -> None:
+    """Wait for nothing: the steps have left everything in its place."""

@@ -76,6 +76,8 @@ class StatementJob:
             fields["element_id"] = signer.element_id
             self._counter = fields["counter"] = signer.counter + 1
             fields["previous_hash"] = signer.previous_hash
+        elif kind == schema.ANNOUNCEMENT:
+            fields["counter"] = signer.counter  # known by now; it may have been asked at the boot
         table = schema.table_of(kind)
         payload = cbor.encode(schema.statement_to_wire(table, fields))
         protected = cose.protected_header(
