@@ -56,15 +56,16 @@ class LoopAsyncio:
 class Element:
     """One element from power-on; `restart` makes the next life on the same flash."""
 
-    def __init__(self, now_ms=100_000, entropy_from=0, board=Board):
+    def __init__(self, now_ms=100_000, entropy_from=0, board=Board, slots=None):
         self.board = board
+        self.slots = slots
         self.hal = FakeHAL(now_ms)
         self.hal.entropy_count = entropy_from
         self.bms = Script(self.hal)
         self.gain_pct = 100
         self.bms_follows = True
         self.loop = Loop(self.hal)
-        self.agent = Agent(board, self.hal)
+        self.agent = Agent(board, self.hal, slots)
         self.lines = []
         self.agent.log = self.lines.append
         self.agent.boot()
@@ -78,7 +79,8 @@ class Element:
 
     def restart(self):
         """Return the element after a reset: RAM is gone, flash stays, time goes on."""
-        again = Element(self.hal.now_ms + 1500, self.hal.entropy_count + 100, self.board)
+        again = Element(self.hal.now_ms + 1500, self.hal.entropy_count + 100, self.board,
+                        self.slots)
         again.unix_at_zero = self.unix_at_zero
         again.bms.mask = self.bms.mask
         return again
