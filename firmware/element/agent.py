@@ -81,7 +81,7 @@ class Agent:
         self.control = Control(
             hal, self.driver, make_stage(board, hal), self.interlock, self.lease, self.clock)
         self.recorder = Recorder(hal, self.clock)
-        self.signer = Signer(self.worker, FlashLog("ledger"))
+        self.signer = Signer(self.worker, FlashLog("ledger/s"))
         self.port = HostPort(hal, hal.link_uart, self.enrolment)
         self.refused_count = 0
         self.late_ms_max = 0
@@ -119,6 +119,12 @@ class Agent:
         self.enrolment.load()
         self.signer.load(self.enrolment.sign_private, self.enrolment.element_id)
         self.signer.on_statement = self.hal.link_uart.kick
+        if self.hal.slow_flash:
+            from .ledger.pace import Pace
+
+            pace = Pace(self.hal, self.worker, "ledger/p")
+            self.signer.on_written = pace.appended
+            pace.begin()
         if self.enrolment.enrolled:
             self._use_profile()
             self.enrolment.prove()

@@ -78,11 +78,12 @@ class Service:
 
     def tell_update(self) -> None:
         """Put the outcome of an update into the chain, once; called when the clock is set."""
-        if self._slots is None or self.trial is not None:
-            return
-        note = self._slots.taken_note()
-        if note != ".":
-            cause = codes.NOTICE_UPDATE if note == "u" else codes.NOTICE_ROLLBACK
+        if self._slots is not None and self.trial is None:
+            self._agent.worker.submit(_NoteJob(self._slots), self._told)
+
+    def _told(self, job) -> None:
+        if job.note != ".":
+            cause = codes.NOTICE_UPDATE if job.note == "u" else codes.NOTICE_ROLLBACK
             self._agent.notice(cause, version.NUMBER)
 
     def slot_text(self) -> str:
@@ -133,3 +134,21 @@ class Service:
             self._console = None
             gc.collect()
             write(b"refused: no memory now\r\n\x00")
+
+
+class _NoteJob:
+    """Take the note that the loader left of the last update; what is not taken is told again."""
+
+    writes = True
+
+    def __init__(self, slots):
+        self._slots = slots
+        self.note = "."
+
+    def step(self) -> bool:
+        """Read the note and write that it is told; a flash that refuses leaves it for later."""
+        try:
+            self.note = self._slots.taken_note()
+        except OSError:
+            pass  # the next boot tells it
+        return True

@@ -13,6 +13,8 @@ TRIAL_MS_MAX = 60_000
 class Trial:
     """Watch the control loop of a slot that is on trial. Made when the agent starts."""
 
+    writes = True
+
     def __init__(self, hal, enrolment, slots):
         self._hal = hal
         self._enrolment = enrolment

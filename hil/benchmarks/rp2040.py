@@ -78,11 +78,11 @@ def crypto(context: Context) -> Iterator[Measure]:
 
 def full_ledger(folder: Path) -> dict[str, bytes]:
     """Return the files of a ledger whose every segment is full, as after days of service."""
-    log = FlashLog(str(folder / "ledger"))
+    log = FlashLog(str(folder / "s"))
     for counter in range(1, SEGMENT_COUNT * SEGMENT_SIZE_MAX // ENTRY_SIZE_MAX + 1):
         log.acknowledged = counter - 1
         log.append((counter, bytes(217)))
-    return {path.name: path.read_bytes() for path in folder.glob("ledger.*")}
+    return {f"ledger/{path.name}": path.read_bytes() for path in folder.glob("s.*")}
 
 
 @benchmark("rp2040_boot")

@@ -109,6 +109,8 @@ class FakeHAL:
         self.link_mv = -1
 
     console_uart = None
+    slow_flash = False
+    tight_heap = False
 
     def log(self, line):
         print(line)

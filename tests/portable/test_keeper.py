@@ -1,6 +1,7 @@
 """Check what outlives a reset: latch, boots, use of the envelopes, SoC; and a flash that fails."""
 
 import os
+from binascii import crc32
 
 from control_bench import TICK, Bench
 from fakes import drain, in_folder
@@ -11,8 +12,15 @@ from element.interlock import Interlock
 from element.keeper import RETRY_MS, USAGE_PERIOD_MS, Keeper, read_file
 from element.protocol import cbor, codes
 
+USAGE_FILES = ("usage.0", "usage.1")
 ENVELOPES = {"thermal_window_s": 600, "thermal_mwh_max": 100_000, "swing_window_s": 600,
              "swing_bp_max": 5000, "day_cycles_milli_max": 1000}
+
+
+def sealed(values):
+    """Return a usage file with these values."""
+    data = cbor.encode(values)
+    return data + crc32(data).to_bytes(4, "little")
 
 
 class Life:
@@ -103,23 +111,28 @@ def test_usage_and_soc_are_written_in_their_period_and_read_back():
         assert two.bench.control.estimator.known
         assert abs(two.bench.control.estimator.soc_bp - soc) <= 1
         assert two.bench.control.estimator.doubt_bp > 1000
-        written = read_file("usage.cbor")
+        written = [read_file(path) for path in USAGE_FILES]
+        assert None not in written and written[0] != written[1]
         two.bench.hal.now_ms += USAGE_PERIOD_MS - 1
         two.usage.thermal.add_mwh(5)
         two.tick()
-        assert read_file("usage.cbor") == written
+        assert [read_file(path) for path in USAGE_FILES] == written
 
     in_folder("keeper_period", body)
 
 
 def test_usage_that_cannot_be_read_is_used_up():
     def body():
-        for data in (b"", b"\xff", cbor.encode([1, 2, 3]), cbor.encode([0] * 9 + [b""]),
-                     cbor.encode([0, 0, 1 << 40, 0, 0, 0, 5000, 100, 0, 0]),
-                     cbor.encode([0, 0, 0, 0, 0, -1_000_001, 5000, 100, 0, 0])):
+        good = sealed([9, 0, 0, 0, 0, 0, 0, 5000, 100, 0, 0])
+        for data in (b"", b"\xff", sealed([1, 2, 3]), sealed([9] + [0] * 9 + [b""]), good[:-1],
+                     good[:20] + b"\x01" + good[21:], good + b"\x00",
+                     sealed([0, 0, 0, 0, 0, 0, 0, 5000, 100, 0, 0]),
+                     sealed([9, 0, 0, 1 << 40, 0, 0, 0, 5000, 100, 0, 0]),
+                     sealed([9, 0, 0, 0, 0, 0, -1_000_001, 5000, 100, 0, 0])):
             Life()
-            with open("usage.cbor", "wb") as file:
-                file.write(data)
+            for path in USAGE_FILES:
+                with open(path, "wb") as file:
+                    file.write(data)
             one = Life()
             assert one.usage.thermal.total_mwh == 100_000
             assert "used up" in one.lines[-1]
@@ -130,18 +143,38 @@ def test_usage_that_cannot_be_read_is_used_up():
     in_folder("keeper_damaged", body)
 
 
+def test_a_torn_file_costs_one_period_more_and_not_the_envelopes():
+    def body():
+        unsaved = []
+        for torn in (False, True):
+            for path in USAGE_FILES:
+                if path in os.listdir():
+                    os.remove(path)
+            one = Life()
+            one.bench.hal.now_ms += USAGE_PERIOD_MS
+            one.tick()
+            before = one.usage.thermal.total_mwh
+            if torn:
+                older = min(USAGE_FILES, key=lambda path: cbor.decode(read_file(path)[:-4])[0])
+                with open(older, "r+b") as file:
+                    file.write(b"\x00\x00")
+            unsaved.append(Life().usage.thermal.total_mwh - before)
+        assert unsaved[0] > 0 and unsaved[1] == 2 * unsaved[0], unsaved
+
+    in_folder("keeper_torn", body)
+
+
 def test_a_flash_that_does_not_take_the_latch_holds_until_it_does():
     def body():
-        real = module.write_file
-        for path in ("latch.cbor", "usage.cbor"):
+        for start in ("latch.cbor", "usage."):
             one = Life()
 
-            def fail(name, data, path=path):
-                if name == path:
+            def fail(name, mode, start=start):
+                if name.startswith(start) and "w" in mode:
                     raise OSError(28, "full")
-                real(name, data)
+                return open(name, mode)
 
-            module.write_file = fail
+            module.open = fail
             try:
                 one.latch.trip(codes.TRIP_FIRE)
                 one.bench.hal.now_ms += USAGE_PERIOD_MS
@@ -155,7 +188,7 @@ def test_a_flash_that_does_not_take_the_latch_holds_until_it_does():
                 one.tick()
                 assert not one.keeper.storage_ok and len(one.lines) == 2
             finally:
-                module.write_file = real
+                del module.open
             one.bench.hal.now_ms += RETRY_MS
             one.tick()
             assert one.keeper.storage_ok
@@ -171,7 +204,7 @@ def test_before_enrolment_there_is_no_usage_to_write():
         bench = Bench()
         keeper = Keeper(bench.hal, Interlock(), Worker(bench.hal), print)
         keeper.save_usage()
-        assert read_file("usage.cbor") is None
+        assert [read_file(path) for path in USAGE_FILES] == [None, None]
 
     in_folder("keeper_unenrolled", body)
 

@@ -525,7 +525,7 @@ def test_a_day_offline_fits_with_statements_of_the_largest_size():
             drain(worker)
 
         # the host goes away at the worst moment: the segment in use has just become full
-        while log_module._size_of("ledger.0") < 24576 - 235:
+        while log_module._size_of("ledger.0") < 4096 - 235:
             submit(schema.EXECUTION_RECORD, LARGEST_RECORD)
             signer.acknowledge(signer.counter)
         assert len(signer.unacked) == 0

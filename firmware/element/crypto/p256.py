@@ -182,6 +182,7 @@ def _sign_steps(secret: int, digest: bytes):
     n = curve.N
     hashed = int.from_bytes(digest, "big")
     for nonce in _nonces(secret, digest):
+        yield  # 14 ms of HMACs on an RP2040
         blind, factor, z = _blinds(nonce.to_bytes(32, "big"), b"")
         yield
         point = yield from curve.base_steps(nonce, blind, z)

@@ -169,6 +169,9 @@ class MicroHAL:
 
     link_uart = stage_uart = console_uart = None
 
+    slow_flash = True
+    tight_heap = True
+
     def __init__(self, board, pins, sense_read, link_read, uv_num: int, uv_den: int, usb):
         """sense_read, link_read: functions that read one raw count, link_read None without
         sensor. uv_num / uv_den: microvolts that one count means. usb: the `USBLine`."""

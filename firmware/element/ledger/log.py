@@ -22,8 +22,12 @@ import struct
 
 from ..protocol.errors import RangeError
 
-SEGMENT_COUNT = 8
-SEGMENT_SIZE_MAX = 24576
+# A segment is one block of a Pico's flash: an append that reaches into a second block would erase
+# two, 110 ms in place of 55, and delay the control loop.
+SEGMENT_COUNT = 48
+SEGMENT_SIZE_MAX = 4096
+# Room that records leave to events, where the log is large enough.
+EVENT_RESERVE = 96
 # The largest statement of the chain has 217 bytes.
 DATA_SIZE_MAX = 240
 HEAD_SIZE = 16
@@ -85,6 +89,7 @@ def _next_entry(file, offset: int):
 class FlashLog:
     """Append (counter, data) pairs with rising counters; read them back in order.
 
+    path: the begin of the files' names, in a folder of their own or none.
     `acknowledged`: the highest counter that need not be kept; the owner raises it, `load` finds
     what was written of it. `torn_count`: unfinished or damaged tails found by `load`.
     """
@@ -118,10 +123,16 @@ class FlashLog:
         Changes nothing on flash. A tail that is not whole, and a file with nothing whole in it,
         are counted in `torn_count` at every load until the next entry has been appended.
         """
+        if "/" in self._paths[0]:
+            try:
+                os.mkdir(self._paths[0].split("/")[0])
+            except OSError:
+                pass  # it is there, or the first append says why not
         newest = None
         oldest = 0
         torn = 0
         for index in range(len(self._paths)):
+            yield
             first, found, torn_here = yield from self._scan_steps(index)
             if found is None:
                 self.torn_count += torn_here
@@ -168,6 +179,12 @@ class FlashLog:
 
     @property
     def reserve(self) -> int:
+        """How many entries of the largest size records leave room for: at least a segment's."""
+        total = len(self._paths) * self.segment_room
+        return max(self.segment_room, min(EVENT_RESERVE, total // 8))
+
+    @property
+    def segment_room(self) -> int:
         """How many entries of the largest size a segment takes."""
         return self._size_max // ENTRY_SIZE_MAX
 
@@ -177,7 +194,7 @@ class FlashLog:
         count = max(0, self._size_max - self._size[self._current]) // ENTRY_SIZE_MAX
         index = self._after(self._current)
         while index != self._current and self._last[index] <= self.acknowledged:
-            count += self.reserve
+            count += self.segment_room
             index = self._after(index)
         return count
 

@@ -42,6 +42,7 @@ class Signer:
         self.write_error_count = 0
         self.read_error_count = 0
         self.on_statement = None
+        self.on_written = None  # called after every entry that the flash has taken
         self._unwritten = []
         self._behind = True  # the flash has more than `unacked`
         self._refilling = False
@@ -172,6 +173,8 @@ class Signer:
         try:
             while self._unwritten and self._log.append(self._unwritten[0]):
                 self._offer(self._unwritten.pop(0))
+                if self.on_written is not None:
+                    self.on_written()
         except OSError:
             self.write_error_count += 1
 

@@ -21,6 +21,7 @@ class StatementJob:
         self._kind = kind
         self._fields = fields
         self._notice = False
+        self._digest = None
         self._sign = None
         self._parts = None
         self._counter = 0
@@ -32,6 +33,10 @@ class StatementJob:
 
         Fields that do not fit their statement end the job, counted, with empty bytes.
         """
+        if self._digest is not None:
+            self._sign = SignJob(self._signer.private_key, self._digest)
+            self._digest = None
+            return False
         if self._sign is None:
             try:
                 return not self._begin()
@@ -85,7 +90,7 @@ class StatementJob:
         )
         digest = hashlib.sha256(cose.sig_structure(protected, payload)).digest()
         self._parts = (protected, payload)
-        self._sign = SignJob(signer.private_key, digest)
+        self._digest = digest
         return True
 
 
