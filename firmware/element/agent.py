@@ -206,14 +206,14 @@ class Agent:
             last = now
             if self.control.passed:
                 hal.watchdog_feed()
-            if hal.ticks_diff(now, self._heap_at) >= HEAP_PERIOD_MS:
-                self._log_heap(now)
-            self.worker.after_tick(now)
             if late_ms >= 0:
                 due = hal.ticks_add(due, PERIOD_MS)
                 if hal.ticks_diff(due, hal.ticks_ms()) <= 0:
                     # overrun: start a new grid rather than chase the old one
                     due = hal.ticks_ms()
+            if hal.ticks_diff(now, self._heap_at) >= HEAP_PERIOD_MS:
+                self._log_heap(now)
+            self.worker.after_tick(now, due)
             await self._wait_for_tick(due, last)
 
     def _log_heap(self, now: int) -> None:

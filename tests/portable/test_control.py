@@ -491,7 +491,7 @@ def test_random_operation_keeps_every_promise():
         return (seed >> 8) % size
 
     for kind in (codes.KIND_CONVERTER, FETS):
-        bench = Bench(kind, now_ms=(1 << 30) - 60_000)
+        bench = Bench(kind, now_ms=WRAP - 60_000)
         limit = 500_000 if kind == FETS else 2_000_000
         conducted = last = 0
         for _ in range(20000):

@@ -3,7 +3,7 @@
 import gc
 from binascii import unhexlify
 
-from fakes import FakeHAL, Loop
+from fakes import WRAP, FakeHAL, Loop
 from jbd_script import Script, basic_data, cells_data, reply
 
 from element.bms import jbd
@@ -535,7 +535,7 @@ def test_the_age_does_not_come_round_with_the_counter():
     loop.run_until(4000)
     reading = driver.reading
     at_ms, cells_at_ms = reading.at_ms, reading.cells_at_ms
-    for late_ms in (AGE_MS_MAX + 1, (1 << 29) - 1, 1 << 29, (1 << 29) + 5, (1 << 30) - 100):
+    for late_ms in (AGE_MS_MAX + 1, WRAP // 2 - 1, WRAP // 2, WRAP // 2 + 5, WRAP - 100):
         reading.valid = reading.cells_valid = True
         now = hal.ticks_add(at_ms, late_ms)
         assert reading.age_ms(hal, now) is None and not reading.valid
@@ -546,8 +546,8 @@ def test_the_age_does_not_come_round_with_the_counter():
 
 
 def test_the_age_is_right_across_the_wrap_of_the_counter():
-    hal, _bms, driver, loop = bench((1 << 30) - 2000)
-    loop.run_until((1 << 30) + 2000)
+    hal, _bms, driver, loop = bench(WRAP - 2000)
+    loop.run_until(WRAP + 2000)
     assert 0 <= driver.reading.age_ms(hal, hal.ticks_ms()) < 700
 
 

@@ -14,6 +14,10 @@ _IDLE_MS = 60000
 SLICES_PER_COLLECTION = 6
 # So often without slices: links and BMS leave less than half of what is free in this time.
 COLLECT_PERIOD_MS = 2000
+# What each takes on an RP2040, with a margin: so long before a tick none of them begins.
+WRITE_MS = 70
+COLLECT_MS = 40
+SLICE_MS = 12
 # Pairs of blocks that fill the holes of a collected heap; measured, 10 ms on an RP2040.
 HOLES = 400
 # A job that writes waits this long for a tick; when none comes, nothing is left to wait for.
@@ -33,6 +37,7 @@ class Worker:
         self._urgent = None
         self._tick_waiter = hal.waiter()
         self._ticked_at = None
+        self._due = 0
         self._writing = None  # the job whose next step writes
         self._finished = False
         self._slice_count = 0
@@ -73,30 +78,52 @@ class Worker:
             self._urgent = None
             function()
 
-    def after_tick(self, now: int) -> None:
-        """Do one thing that cannot be sliced: a control tick has just ended, now is its start."""
+    def after_tick(self, now: int, due: int) -> None:
+        """Do one thing that cannot be sliced: a control tick has just ended.
+
+        now: its start; due: the start of the next. What is urgent is done in any case, the rest
+        when there is room for it: a tick that came early may have the next one close behind.
+        """
+        hal = self._hal
         self._ticked_at = now
+        self._due = due
+        left_ms = hal.ticks_diff(due, hal.ticks_ms())
         function = self._urgent
-        job = self._writing
+        job = self._writing if left_ms >= WRITE_MS else None
         if function is not None:
             self._urgent = None
             function()
         elif job is not None:
             self._writing = None
             self._finished = job.step()
-        elif self._slice_count >= SLICES_PER_COLLECTION \
-                or self._hal.ticks_diff(now, self._collected_at) >= COLLECT_PERIOD_MS:
+        elif left_ms >= COLLECT_MS and (
+                self._slice_count >= SLICES_PER_COLLECTION
+                or hal.ticks_diff(now, self._collected_at) >= COLLECT_PERIOD_MS):
             self._collected_at = now
             self._collect()
         self._tick_waiter.kick()
+
+    def _may_go_on(self) -> bool:
+        """Return True when a slice fits: before the next tick, and before the heap is full.
+
+        Another one could make the interpreter collect in the middle of it.
+        """
+        hal = self._hal
+        now = hal.ticks_ms()
+        if self._ticked_at is None or hal.ticks_diff(now, self._ticked_at) >= TICK_MS_MAX:
+            if self._slice_count >= SLICES_PER_COLLECTION:
+                self._collect()  # no tick comes
+            return True
+        return (self._slice_count < SLICES_PER_COLLECTION
+                and hal.ticks_diff(self._due, now) >= SLICE_MS)
 
     def _collect(self) -> None:
         self._slice_count = 0
         gc.collect()
         if self._hal.tight_heap:
             # The search for two or more free blocks begins at the first free one: behind a
-            # collection every large integer would pass by hundreds of holes, and a slice take 25 ms
-            # in place of 7. So the holes are filled with what the next collection takes again.
+            # collection every large integer would pass by hundreds of holes, and a slice take
+            # 25 ms in place of 7. So the holes are filled with what the next one takes again.
             (b"x " * HOLES).split()
 
     async def run(self) -> None:
@@ -116,12 +143,8 @@ class Worker:
 
     async def _step(self, job) -> bool:
         """Do one slice of a job, or have it done after a tick; True when the job is finished."""
-        while self._hal.tight_heap and self._slice_count >= SLICES_PER_COLLECTION:
-            # another slice could make the interpreter collect in the middle of it
+        while self._hal.tight_heap and not self._may_go_on():
             await self._tick_waiter.wait(TICK_MS_MAX)
-            if self._ticked_at is None or self._hal.ticks_diff(
-                    self._hal.ticks_ms(), self._ticked_at) >= TICK_MS_MAX:
-                self._collect()  # no tick comes
         self._slice_count += 1
         if not getattr(job, "writes", False):
             return job.step()

@@ -11,9 +11,10 @@ Kept: everything not acknowledged. With statements of the largest size there is 
 576 records (48 hours at five minutes) and 96 events more from when the host goes away.
 
 Wear, measured on a real littlefs (tests/hil/test_ledger_littlefs.py): the log writes every byte
-once, but littlefs copies the last block of a file for every append, so an entry costs 1.1 erases
-of a 4 KB block: 320 a day at five minutes, 1,580 at one. littlefs spreads them over the blocks
-that are free: about one, or five, for each of a Pico's 352 a day. They last 100,000.
+once, but littlefs copies the last block of a file for every append, so an entry costs 1.0 erases
+of a 4 KB block, and 1.2 with those that pace.py moves: 340 a day at five minutes, 1,700 at one.
+littlefs spreads them over the blocks that are free: about one, or five, for each of a Pico's 352 a
+day. They last 100,000.
 """
 
 import binascii

@@ -1,9 +1,9 @@
 """Keep the erases of a littlefs apart, where an erase stops the processor for 45 ms.
 
-An append erases one block for its data. Its folder's log takes a page of 256 bytes for every change
-and is written anew into another block when 16 pages are full: a second erase in the same call
-would make 110 ms of 55, and a control tick late. So that log is filled up before, at a moment of
-its own: small writes of 2 ms each, until one of them has taken as long as an erase. The next
+An append erases one block for its data. Its folder's log takes a page of 256 bytes for every
+change and is written anew into another block when 16 pages are full: a second erase in the same
+call would make 110 ms of 55, and a control tick late. So that log is filled up before, at a moment
+of its own: small writes of 2 ms each, until one of them has taken as long as an erase. The next
 APPENDS_PER_PACE appends then find room.
 
 Measured on the RP2040 image (docs/memory.md). Ref: littlefs, SPEC.md, "Metadata pairs".
