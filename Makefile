@@ -3,6 +3,7 @@ BUILD := build
 VENV := $(BUILD)/venv
 PY := $(VENV)/bin/python
 MPY := $(BUILD)/bin/micropython
+RP2040 := $(BUILD)/rp2040/firmware.uf2
 SCENARIO ?= default
 SIGNAL ?=
 SEED ?=
@@ -11,11 +12,13 @@ HOURS ?=
 OUT ?=
 ONLY ?=
 AGC ?=
+BOARD ?=
+PORT ?=
 
-.PHONY: fmea help hil test check portable bench lint types clean setup coverage mutation
+.PHONY: fmea flash help hil test rp2040 check portable bench lint types clean setup coverage mutation
 
 help: ## say what there is
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
+	@grep -E '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
 
 $(VENV)/.made: pyproject.toml tools/make_venv.sh
 	tools/make_venv.sh $(VENV) $(BUILD)
@@ -24,6 +27,10 @@ $(VENV)/.made: pyproject.toml tools/make_venv.sh
 $(MPY): tools/get_micropython.sh
 	tools/get_micropython.sh $(BUILD)
 	@touch -h $@
+
+$(RP2040): tools/get_rp2040.sh tools/rp2040_bootrom.py $(VENV)/.made
+	tools/get_rp2040.sh $(BUILD)
+	@touch $@
 
 setup: $(VENV)/.made $(MPY) ## virtual environment and MicroPython, nothing else
 
@@ -35,9 +42,16 @@ hil: setup ## run the bench: SCENARIO SIGNAL SEED CLOCK HOURS OUT
 portable: setup ## the portable tests on MicroPython alone
 	@$(PY) tools/run_portable.py --micropython $(MPY)
 
-test: setup check ## everything: rules, both interpreters, host, bench
+test: setup $(RP2040) check ## everything: rules, both interpreters, host, bench
 	@$(PY) -m pytest tests/portable tests/host tests/hil -n 2
 	@$(PY) tools/run_portable.py --micropython $(MPY)
+
+rp2040: setup $(RP2040) ## the RP2040 image in its emulator: chip, flash, board on the bench
+	@$(PY) -m pytest tests/hil/test_rp2040*.py -n 2
+
+flash: setup ## bring the firmware onto a board: BOARD=rpi_pico PORT=/dev/ttyACM0
+	@$(if $(and $(BOARD),$(PORT)),,$(error say BOARD= and PORT=, as in: make flash BOARD=rpi_pico PORT=/dev/ttyACM0))
+	@$(PY) -m host_tools.cli.main flash '$(PORT)' --board '$(BOARD)'
 
 lint: setup ## ruff
 	@$(VENV)/bin/ruff check .

@@ -7,8 +7,6 @@ energy, widens a limit or releases a trip. A reply ends with a line `ok`, or `re
 Loaded when the first text arrives.
 """
 
-import gc
-
 from . import version
 from .maintenance import REPL
 from .power.base import FAULT_NAMES
@@ -124,7 +122,6 @@ class Console:
             ("boot", "%d, by %s" % (agent.keeper.boot_count,
                                     texts.name_of(texts.RESET_NAMES, hal.reset_cause()))),
             ("slot", agent.service.slot_text()),
-            ("memory", _free()),
         ):
             self._say("%-10s%s" % (name, value))
 
@@ -248,8 +245,3 @@ class Console:
 
 def _hex(data: bytes) -> str:
     return "".join(["%02x" % byte for byte in data])
-
-
-def _free() -> str:
-    """Return the heap's free bytes, garbage not counted; CPython has no such number."""
-    return "%d free" % gc.mem_free() if hasattr(gc, "mem_free") else "unknown"

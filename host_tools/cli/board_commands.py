@@ -1,6 +1,7 @@
 """`cellwall flash|enrol|doctor|update`: an element at the end of a cable."""
 
 import json
+import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -10,6 +11,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.text import Text
 
 from host_tools.identity.site import Site, default_folder
 from host_tools.provision.build import build_firmware
@@ -39,6 +41,7 @@ UPDATE_EXAMPLES = (
     "cellwall update /dev/ttyACM0\n\n"
     "cellwall update 3fa94c (an element of the site, by the begin of its id)"
 )
+COLUMNS_MAX = 80
 CHECKOUT = Path(__file__).resolve().parents[2]
 
 Port = Annotated[str, typer.Argument(help="Serial port of the element.")]
@@ -101,7 +104,7 @@ def enrol_command(
     site: SiteFolder = None,
     as_json: AsJson = False,
 ) -> None:
-    """Give an element its credential. It makes its keys itself; the private ones never leave it."""
+    """Give an element its credential. It makes its keys itself; private ones never leave it."""
     fields = load_profile(profile, role)
     where = site_of(site)
     with _bar("asking the element") as shown:
@@ -115,6 +118,17 @@ def enrol_command(
               + (f", tenant {entry.tenant}" if entry.tenant else ""))
     out.print(f"kept in {where.folder}/elements; the site's keys are in {where.folder}/keys",
               soft_wrap=True)
+
+
+def shown(check: Check) -> Text:
+    """Return a check as lines of at most 80 columns, its verdict before it."""
+    colour = {PASSED: "green", FAILED: "red"}.get(check.verdict, "yellow")
+    lines = textwrap.wrap(f"{check.name}: {check.detail}", COLUMNS_MAX - 6)
+    if check.next_step and check.verdict != PASSED:
+        lines += textwrap.wrap(f"next: {check.next_step}", COLUMNS_MAX - 6,
+                               subsequent_indent=" " * 6)
+    text = Text(check.verdict, style=colour)
+    return text.append("  " + "\n      ".join(lines), style="none")
 
 
 def doctor_command(
@@ -137,10 +151,7 @@ def doctor_command(
             checks.append(check)
             if as_json:
                 continue
-            colour = {PASSED: "green", FAILED: "red"}.get(check.verdict, "yellow")
-            out.print(f"[{colour}]{check.verdict}[/]  {check.name}: {check.detail}")
-            if check.next_step and check.verdict != PASSED:
-                out.print(f"      next: {check.next_step}")
+            out.print(shown(check))
     if as_json:
         typer.echo(json.dumps([asdict(check) for check in checks], indent=1))
     if any(check.verdict == FAILED for check in checks):
@@ -154,7 +165,7 @@ def update_command(
     site: SiteFolder = None,
     as_json: AsJson = False,
 ) -> None:
-    """Update an element over its link: signed, resumable, undone when it does not prove healthy."""
+    """Update an element over its link: signed, resumable, undone if it does not prove healthy."""
     where = site_of(site)
     port = element
     if "/" not in element and not element.upper().startswith("COM"):

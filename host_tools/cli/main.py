@@ -13,7 +13,13 @@ import typer
 from rich.console import Console
 
 from element.protocol.errors import BusError, Error
-from host_tools.cli import bms_commands, board_commands, hil_commands, verify_command
+from host_tools.cli import (
+    bms_commands,
+    board_commands,
+    console_command,
+    hil_commands,
+    verify_command,
+)
 
 EXIT_DONE = 0
 EXIT_FAILED = 1
@@ -36,6 +42,7 @@ for _name, _examples, _command in (
     ("flash", board_commands.FLASH_EXAMPLES, board_commands.flash_command),
     ("enrol", board_commands.ENROL_EXAMPLES, board_commands.enrol_command),
     ("doctor", board_commands.DOCTOR_EXAMPLES, board_commands.doctor_command),
+    ("console", console_command.EXAMPLES, console_command.console_command),
     ("update", board_commands.UPDATE_EXAMPLES, board_commands.update_command),
 ):
     app.command(_name, epilog=_examples, no_args_is_help=True)(_command)

@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from element.protocol import schema
-from element.protocol.errors import BusError, DecodeError
+from element.protocol.errors import BusError, DecodeError, SignatureError
 from host_tools import codec
 from host_tools.identity.issuer import ENROLMENT_INFO, Authorities, Enrolled
 from host_tools.identity.keys import KeyPair, hkdf_sha256, make_key_pair, raw_public
@@ -103,8 +103,13 @@ class Site:
         entries = []
         for path in sorted((self.folder / "elements").glob("*.json")):
             try:
-                entries.append(ElementEntry(**json.loads(path.read_text(encoding="utf-8"))))
-            except (ValueError, TypeError) as error:
+                fields = json.loads(path.read_text(encoding="utf-8"))
+                wrong = [name for name, value in fields.items()
+                         if type(value) is not (int if name == "zone" else str)]
+                if wrong:
+                    raise ValueError(f"{wrong[0]} has a wrong type")
+                entries.append(ElementEntry(**fields))
+            except (ValueError, TypeError, AttributeError) as error:
                 raise BusError("damaged element entry", f"{path}: {error}") from error
         return entries
 
@@ -131,14 +136,14 @@ class Site:
         agree = self.authorities().aggregator_agree
         out = {}
         for entry in self.elements():
-            credential = bytes.fromhex(entry.credential)
             try:
+                element_id = bytes.fromhex(entry.element_id)
+                credential = bytes.fromhex(entry.credential)
                 claims: dict[str, Any] = codec.decode_statement(
                     schema.CREDENTIAL, codec.peek(credential)[2])
-            except DecodeError as error:
+                secret = agree.agree(schema.raw_key(claims["agree_key"]))
+            except (ValueError, DecodeError, SignatureError) as error:
                 raise BusError("damaged element entry", entry.element_id) from error
-            element_id = bytes.fromhex(entry.element_id)
-            secret = agree.agree(schema.raw_key(claims["agree_key"]))
             out[element_id] = Enrolled(
                 element_id, schema.raw_key(claims["cnf"]["cose_key"]), credential, claims,
                 hkdf_sha256(secret, element_id, ENROLMENT_INFO, 32))

@@ -19,6 +19,9 @@ from host_tools.identity.keys import hkdf_sha256, hmac_sha256
 FRAME_SIZE_MAX = 2400
 WHO_PERIOD_MS = 1000
 ENROL_PERIOD_MS = 3000
+# An element verifies its grant for seconds. A second one meanwhile would be another credential
+# than the one it then keeps.
+GRANT_MS_MAX = 20_000
 # With no authenticated word for this long the element may have restarted: ask WHO again.
 SILENCE_MS_MAX = 3000
 
@@ -134,6 +137,9 @@ class ElementPort:
         self.here_count += 1
         element_id = fields["element_id"]
         enrolled = self._known.get(element_id)
+        offered = self._offered
+        if enrolled is None and offered is not None and offered.element_id == element_id:
+            enrolled = offered  # its yes was lost; if it was none, no session will open
         if fields["enrolled"] and enrolled is not None:
             outward, inward = derive_keys(
                 hkdf_sha256, enrolled.session_key, fields["host_nonce"],
@@ -151,7 +157,8 @@ class ElementPort:
             self._send_plain(schema.ENROL_OFFER, {"challenge": self._challenge})
 
     def _enrol_due(self, now_ms: int) -> bool:
-        return self._enrol_at_ms is None or now_ms - self._enrol_at_ms >= ENROL_PERIOD_MS
+        period_ms = ENROL_PERIOD_MS if self._offered is None else GRANT_MS_MAX
+        return self._enrol_at_ms is None or now_ms - self._enrol_at_ms >= period_ms
 
     def _on_enrol_reply(self, fields: dict[str, Any]) -> None:
         if self._enrol is None or not self._challenge:

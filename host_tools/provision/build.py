@@ -21,7 +21,8 @@ from host_tools.provision.shorten import shorten
 
 # Started by MicroPython itself, by these names: they stay sources.
 _SOURCES = ("boot.py", "main.py")
-# The bench's own ports; no board has them.
+# The bench's own ports; no board but its virtual one has them.
+_VIRTUAL = "virtual"
 _BENCH_ONLY = ("element.hal.lockstep", "element.hal.unix", "element.hal.header")
 COMPILE_S_MAX = 60
 
@@ -67,7 +68,7 @@ def build_firmware(checkout: Path, board: str, mpy_cross: Sequence[str] | None =
     sources = {}
     for path in sorted((firmware / "element").rglob("*.py")):
         name = ".".join(path.relative_to(firmware).with_suffix("").parts)
-        if name not in _BENCH_ONLY:
+        if name not in _BENCH_ONLY or board == _VIRTUAL:
             sources[name] = path.read_text(encoding="utf-8")
     texts = {f"{name.replace('.', '/')}.py": text for name, text in shorten(fold(sources)).items()}
     texts["slots.py"] = (firmware / "slots.py").read_text(encoding="utf-8")

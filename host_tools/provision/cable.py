@@ -19,6 +19,9 @@ COMMAND_S_MAX = 5.0
 SESSION_S_MAX = 10.0
 TEXT_SIZE_MAX = 65536
 INTERRUPT_S_MAX = 1.5
+# Before the first command: an answer to whoever had the cable before may still be on its way.
+QUIET_S = 0.15
+QUIET_S_MAX = 2.0
 # What an element's console answers to Ctrl-C.
 AT_WORK = "the element is at work"
 _LOG = re.compile(r"^\[\d+\] ")
@@ -27,8 +30,19 @@ _PRINTABLE = re.compile(r"[^\x20-\x7e]")
 Grant = Callable[[bytes, bytes], tuple[Enrolled, dict[str, Any]]]
 
 
+def _is_end(line: str) -> bool:
+    """Return True for the line that ends a reply."""
+    return line == "ok" or line.startswith("refused: ")
+
+
+class RefusedError(BusError):
+    """The element refused a command; `value` is why."""
+
+
 class Cable:
     """A serial port with an element behind it. Messages go to `on_message`, log lines to `log`.
+
+    on_text(line) gets every line of text that answers no command: the log, a start's words.
 
     known: element id to what enrolment left here; with it `session` opens a session. grant: makes
     a credential for an element that asks; None never enrols.
@@ -43,16 +57,21 @@ class Cable:
         except BusError as error:
             raise busy(port) from error
         self.name = port
+        self._known = {} if known is None else known
         self.log: list[str] = []
         self.on_message: Callable[[int, dict[str, Any]], None] = lambda kind, fields: None
+        self.on_text: Callable[[str], None] = lambda line: None
         self._lines: list[str] = []
         self._text = b""
+        self._asked = False
         self._wire = Wire()
         self.element = ElementPort(
-            port, self._link.send, {} if known is None else known, grant, os.urandom,
-            lambda kind, fields: self.on_message(kind, fields), lambda element_id: None)
+            port, self._link.send, self._known, grant, os.urandom,
+            self._take_message, lambda element_id: None)
         self.seeks_session = False
         self.repl_seen = False
+        self._text_at_s = 0.0
+        self._settled = False
 
     def close(self) -> None:
         """Give the port back."""
@@ -63,6 +82,13 @@ class Cable:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def _take_message(self, kind: int, fields: dict[str, Any]) -> None:
+        self.on_message(kind, fields)
+
+    def knows(self, element_id: bytes) -> bool:
+        """Return True when the keys of an element are here."""
+        return element_id in self._known
 
     def step(self, wait_s: float = STEP_S) -> None:
         """Take in what comes within wait_s at most."""
@@ -85,6 +111,7 @@ class Cable:
             self.element.tick(now_ms)
 
     def _take_text(self, text: bytes) -> None:
+        self._text_at_s = time.monotonic()
         self._text = (self._text + text)[-TEXT_SIZE_MAX:]
         # the wire swallows the line feed behind a carriage return
         *lines, self._text = self._text.replace(b"\n", b"\r").split(b"\r")
@@ -92,12 +119,17 @@ class Cable:
             self._take_line(_PRINTABLE.sub("", line.decode("ascii", "replace")))
 
     def _take_line(self, line: str) -> None:
-        if _LOG.match(line):
+        if not line:
+            return
+        is_log = _LOG.match(line) is not None
+        if is_log:
             self.log.append(line)
             del self.log[:-200]
-        elif line:
+        else:
             self._lines.append(line)
             del self._lines[:-1000]
+        if is_log or not self._asked:
+            self.on_text(line)
 
     def until(self, what: Callable[[], bool], limit_s: float) -> bool:
         """Step until what() is true; False when limit_s are over before."""
@@ -111,23 +143,32 @@ class Cable:
     def command(self, line: str, limit_s: float = COMMAND_S_MAX) -> list[str]:
         """Send a console command and return its lines.
 
-        Raises BusError when it is refused, or when no element answers in limit_s.
+        Raises RefusedError when it is refused, BusError when no element answers in limit_s.
         """
+        self._settle()
         self._lines.clear()
         # the zero ends whatever stood on the line; frames behind the text begin with one too
         self._link.send(b"\x00" + line.encode("ascii") + b"\r\x00")
-        found = self.until(
-            lambda: any(one == "ok" or one.startswith("refused: ") for one in self._lines), limit_s)
+        self._asked = True
+        found = self.until(lambda: any(map(_is_end, self._lines)), limit_s)
+        self._asked = False
         lines = [one for one in self._lines if one != line]  # without its echo
         if not found:
+            self._settled = False
             raise BusError("no answer from the element's console",
                            f"{self.name}\n  next: check that this is the element's port and that "
                            "firmware is on it (cellwall flash)")
-        end = next(index for index, one in enumerate(lines)
-                   if one == "ok" or one.startswith("refused: "))
+        end = next(index for index, one in enumerate(lines) if _is_end(one))
         if lines[end] != "ok":
-            raise BusError(f"{line} was refused", lines[end].removeprefix("refused: "))
+            raise RefusedError(f"{line} was refused", lines[end].removeprefix("refused: "))
         return lines[:end]
+
+    def _settle(self) -> None:
+        """Wait until no text has come for a moment."""
+        if not self._settled:
+            self._text_at_s = time.monotonic()
+            self.until(lambda: time.monotonic() - self._text_at_s > QUIET_S, QUIET_S_MAX)
+            self._settled = True
 
     def interrupted(self, limit_s: float = INTERRUPT_S_MAX) -> bool:
         """Send Ctrl-C; True when an element says that it is at work.
@@ -144,8 +185,12 @@ class Cable:
         return self.until(answered, limit_s) and not self.repl_seen
 
     def status(self, limit_s: float = COMMAND_S_MAX) -> dict[str, str]:
-        """Return the console's `status` by name."""
-        return {line[:10].strip(): line[10:].strip() for line in self.command("status", limit_s)}
+        """Return the console's `status` by name. Raises BusError for a reply that is not whole."""
+        status = {line[:10].strip(): line[10:].strip() for line in self.command("status", limit_s)}
+        if "board" not in status or "memory" not in status:
+            self._settled = False
+            raise BusError("a part of the element's answer was lost", self.name)
+        return status
 
     def session(self, limit_s: float = SESSION_S_MAX) -> bytes:
         """Open a session and return the element's id.
@@ -153,9 +198,10 @@ class Cable:
         Raises BusError when nobody answers, or an element whose keys are not here.
         """
         self.seeks_session = True
-        if self.until(lambda: self.element.has_session or bool(self.element.enrol_error), limit_s) \
-                and self.element.element_id is not None:
-            return self.element.element_id
+        element = self.element
+        if self.until(lambda: element.has_session or bool(element.enrol_error), limit_s) \
+                and element.element_id is not None:
+            return element.element_id
         reason = self.element.enrol_error or "no answer to WHO"
         raise BusError("no session with the element", f"{self.name}: {reason}")
 

@@ -16,10 +16,12 @@ from host_tools.identity.site import Site
 from host_tools.provision.cable import Cable
 
 BMS_AGE_MS_MAX = 2000
+CELLS_S_MAX = 5.0
 # The sensor and the BMS must agree at rest as closely as either can be wrong.
 REST_MA_MAX = 2000
 CELL_MV = (1000, 4500)
 CLOCK_MS_MAX = 2000
+READY_S_MAX = 10.0
 TEST_SHARE_PCT = 2
 TEST_LEASE_MS = 1500
 TEST_S_MAX = 8.0
@@ -86,16 +88,31 @@ class Doctor:
         fresh = int(found[1]) <= BMS_AGE_MS_MAX
         yield Check("BMS, both ways", PASSED if fresh else FAILED, status["bms"],
                     "" if fresh else "it answered and stopped: look for a loose wire")
-        cells = [int(one) for line in self._cable.command("cells")
-                 for one in re.findall(r"^cell \d+ +(\d+) mV", line)]
+        cells = self._cells()
         bad = [index + 1 for index, cell in enumerate(cells)
                if not CELL_MV[0] <= cell <= CELL_MV[1]]
         difference_mv = abs(sum(cells) - int(found[2]))
-        good = bool(cells) and not bad and difference_mv <= int(found[2]) // 50
+        if not cells:
+            yield Check("cells plausible", FAILED, "the BMS tells of no cells",
+                        "is this the BMS's master, and its family the one in board.py?")
+            return
+        good = not bad and difference_mv <= int(found[2]) // 50
         yield Check("cells plausible", PASSED if good else FAILED,
-                    f"{len(cells)} cells, {min(cells, default=0)} to {max(cells, default=0)} mV, "
+                    f"{len(cells)} cells, {min(cells)} to {max(cells)} mV, "
                     f"sum {difference_mv} mV from the pack",
                     "" if good else f"cells {bad or 'and pack disagree'}: check the sense wires")
+
+    def _cells(self) -> list[int]:
+        """Return every cell's mV; they come a little later than the rest. Empty: none came."""
+        end = time.monotonic() + CELLS_S_MAX
+        while True:
+            try:
+                return [int(one) for line in self._cable.command("cells")
+                        for one in re.findall(r"^cell \d+ +(\d+) mV", line)]
+            except BusError:
+                if time.monotonic() > end:
+                    return []
+                self._cable.until(lambda: False, 0.5)
 
     def _sensor(self, status: dict[str, str]) -> Check:
         found = _BMS_AT_REST.search(status["bms"])
@@ -175,10 +192,12 @@ class Doctor:
         if not self._power:
             return Check(name, SKIPPED, "not asked for", "run again with --power")
         self._telemetry = {}
-        self._cable.until(lambda: bool(self._telemetry), 3.0)
-        ready_mw = self._telemetry.get("power_mw_discharge_ready", 0)
+        # an element that has just started verifies its credential first
+        self._cable.until(lambda: bool(self._ready_mw() or self._telemetry.get("trip_cause")),
+                          READY_S_MAX)
+        ready_mw = self._ready_mw()
         if not ready_mw:
-            inhibits = self._telemetry.get("inhibits", 0)
+            inhibits = self._telemetry.get("inhibits", 0) & ~codes.INHIBIT_LEASE
             why = [text for bit, text in texts.INHIBIT_NAMES if inhibits & bit]
             cause = self._telemetry.get("trip_cause", codes.TRIP_NONE)
             if cause:
@@ -186,6 +205,9 @@ class Doctor:
             return Check(name, FAILED, f"no power is permitted: {', '.join(why) or 'SoC'}",
                          "console: status, trips, limits")
         return self._moved(name, self._test_power_mw(ready_mw))
+
+    def _ready_mw(self) -> int:
+        return int(self._telemetry.get("power_mw_discharge_ready", 0))
 
     def _test_power_mw(self, ready_mw: int) -> int:
         """Return a small power that the stage can follow; an on/off stage has one only."""
@@ -198,12 +220,16 @@ class Doctor:
 
     def _moved(self, name: str, power_mw: int) -> Check:
         closed = moved = False
+        tripped = ""
         end = time.monotonic() + TEST_S_MAX
         current_ma = 0
         while time.monotonic() < end and not (closed and moved):
             self._setpoint(power_mw)
             self._cable.until(lambda: self._ack is not None, 1.0)
             if self._ack is not None and not self._ack["accepted"]:
+                if self._ack["reason"] == codes.REASON_TRIPPED:
+                    tripped = texts.cause_name(self._ack["limit"])
+                    break
                 reason = texts.name_of(texts.REASON_NAMES, self._ack["reason"])
                 return Check(name, FAILED, f"{power_mw} mW was refused: {reason}",
                              "the credential must permit the service `test`")
@@ -215,13 +241,14 @@ class Doctor:
         opened = self._cable.until(
             lambda: not self._telemetry.get("fets", 3) and self._telemetry.get("power_mw", 1) == 0,
             TEST_S_MAX)
-        good = closed and moved and opened
+        good = closed and moved and opened and not tripped
         step = "" if good else ("the BMS does not switch: is it locked, or in protection?"
                                 if not closed else "no current: converter, fuse, pre-charge"
                                 if not moved else "they stay closed: do not use this element")
         return Check(name, PASSED if good else FAILED,
                      f"{power_mw // 1000} W: {'closed' if closed else 'stayed open'}, "
-                     f"{current_ma} mA, {'opened again' if opened else 'STILL CLOSED'}", step)
+                     f"{current_ma} mA, {'opened again' if opened else 'STILL CLOSED'}"
+                     + (f"; tripped: {tripped}" if tripped else ""), step)
 
     def _setpoint(self, power_mw: int) -> None:
         self._ack = None

@@ -1,8 +1,8 @@
 """Give an element its credential over the cable: who it is, what it may do, where it belongs.
 
 The element makes its keys itself and signs a request with them; what leaves it is public. The
-profile is a YAML file with the fields of `schema.PROFILE`, names in place of numbers for `kind` and
-`services`.
+profile is a YAML file with the fields of `schema.PROFILE`, names in place of numbers for `kind`
+and `services`.
 """
 
 import time

@@ -39,6 +39,8 @@ def fold(sources: dict[str, str], keep_public: bool = False) -> dict[str, str]:
         learnt = [module.learn(modules) for module in modules.values()]
         if not any(learnt):
             break
+    for module in modules.values():
+        module.mark_needed(modules)
     return {name: module.folded(modules, keep_public) for name, module in modules.items()}
 
 
@@ -51,13 +53,15 @@ class _Module:
             else name.rpartition(".")[0]
         self.tree = ast.parse(text)
         self.constants: dict[str, int] = {}
-        self.imported: dict[str, str] = {}  # local name: dotted name
+        self.needed: set[str] = set()  # constants that another module asks for by name
         self._bound = _bound_names(self.tree)
-        for node in ast.walk(self.tree):
-            if isinstance(node, ast.ImportFrom):
-                origin = self._origin(node)
-                for alias in node.names:
-                    self.imported[alias.asname or alias.name] = f"{origin}.{alias.name}"
+        # every import of the form `from origin import name`: local name, dotted name
+        self._imports = [(alias.asname or alias.name, f"{self._origin(node)}.{alias.name}")
+                         for node in ast.walk(self.tree) if isinstance(node, ast.ImportFrom)
+                         for alias in node.names]
+        self._imported = dict(self._imports)
+        self._import_counts = Counter(name for name, dotted in self._imports
+                                      if self._imported[name] == dotted)
 
     def _origin(self, node: ast.ImportFrom) -> str:
         """Return the dotted name of what an import statement imports from."""
@@ -67,6 +71,24 @@ class _Module:
         for _ in range(node.level - 1):
             base = base.rpartition(".")[0]
         return f"{base}.{node.module}" if node.module else base
+
+    def _import_of(self, name: str) -> str | None:
+        """Return the dotted name of what a local name is, if it is an import and nothing else."""
+        return self._imported[name] if self._import_counts[name] == self._bound[name] > 0 else None
+
+    def mark_needed(self, modules: "dict[str, _Module]") -> None:
+        """Tell other modules which of their constants cannot be folded here."""
+        asked = [dotted for name, dotted in self._imports if self._import_of(name) is None]
+        for node in ast.walk(self.tree):
+            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) \
+                    and self._import_of(node.value.id) is None:
+                asked += [f"{dotted}.{node.attr}" for name, dotted in self._imports
+                          if name == node.value.id]
+        for dotted in asked:
+            origin, _, name = dotted.rpartition(".")
+            module = _find(modules, origin)
+            if module is not None:
+                module.needed.add(name)
 
     def learn(self, modules: "dict[str, _Module]") -> bool:
         """Look for constants that can be computed by now; True when there was a new one."""
@@ -103,14 +125,15 @@ class _Module:
         if isinstance(node, ast.Name):
             if node.id in self.constants:
                 return self.constants[node.id]
-            if self._bound[node.id] == 1 and node.id in self.imported:
-                origin, _, name = self.imported[node.id].rpartition(".")
+            dotted = self._import_of(node.id)
+            if dotted is not None:
+                origin, _, name = dotted.rpartition(".")
                 module = _find(modules, origin)
                 return None if module is None else module.constants.get(name)
         elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
-            alias = node.value.id
-            if alias in self.imported:
-                module = _find(modules, self.imported[alias])
+            dotted = self._import_of(node.value.id)
+            if dotted is not None:
+                module = _find(modules, dotted)
                 return None if module is None else module.constants.get(node.attr)
         return None
 
@@ -141,8 +164,9 @@ def _bound_names(tree: ast.Module) -> "Counter[str]":
             bound[node.id] += 1
         elif isinstance(node, ast.arg):
             bound[node.arg] += 1
-        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-            bound[node.name] += 1
+        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
+                        | ast.ExceptHandler):
+            bound[node.name or ""] += 1
         elif isinstance(node, ast.Global | ast.Nonlocal):
             bound.update(node.names)
         elif isinstance(node, ast.alias):
@@ -181,7 +205,8 @@ class _Folder(ast.NodeTransformer):
     def visit_Assign(self, node: ast.Assign) -> ast.Assign | None:
         name = _assigned_name(node)
         # bound once in the module, so this is that one binding
-        if name in self._module.constants and not (self._keep_public and name[0] != "_"):
+        kept = name in self._module.needed or (self._keep_public and name and name[0] != "_")
+        if name in self._module.constants and not kept:
             return None
         self.generic_visit(node)
         return node

@@ -2,18 +2,24 @@
 
 import ast
 import contextlib
+import io
+import struct
 import time
 from dataclasses import dataclass
 from typing import Any
 
-from mpremote.transport import TransportError
-from mpremote.transport_serial import SerialTransport
+from mpremote.transport import TransportError  # type: ignore[import-untyped]
+from mpremote.transport_serial import SerialTransport  # type: ignore[import-untyped]
 from serial import SerialException
 
 from element.protocol.errors import BusError
 from host_tools.provision.ports import busy, check_port
 
+# The last is what mpremote makes of a window size that does not come.
+_FAILURES = (TransportError, SerialException, OSError, struct.error)
 VERSION_MIN = (1, 24)
+# mpremote waits without end for a byte in places; a board that does not answer must not hold us.
+BYTE_S_MAX = 2.0
 RAW_REPL_S_MAX = 4
 REOPEN_S_MAX = 15.0
 _WHO = """
@@ -26,6 +32,16 @@ print(repr((i.name, i.version[:3], sys.platform, getattr(i, '_machine', ''), i._
 """
 _HASHES = """
 import os, hashlib, binascii
+buf = memoryview(bytearray(4096))
+def show(n):
+    h = hashlib.sha256()
+    with open(n, 'rb') as f:
+        while True:
+            size = f.readinto(buf)
+            if not size:
+                break
+            h.update(buf[:size])
+    print(n[1:], binascii.hexlify(h.digest()).decode())
 def walk(p):
     for e in os.ilistdir(p or '/'):
         n = p + '/' + e[0]
@@ -33,15 +49,7 @@ def walk(p):
             if p or e[0] in 'ab':
                 walk(n)
         elif p or e[0].endswith('.py') or e[0].endswith('.mpy') or e[0] == 'slots':
-            h = hashlib.sha256()
-            with open(n, 'rb') as f:
-                while True:
-                    b = f.read(1024)
-                    if not b:
-                        break
-                    h.update(b)
-            print(n[1:], binascii.hexlify(h.digest()).decode())
-walk('')
+            show(n)
 """
 INSTALL = {
     "rp2": "hold BOOTSEL while plugging the board in and copy the RPI_PICO .uf2 of MicroPython "
@@ -73,8 +81,9 @@ class Repl:
         self.port = port
         try:
             self._transport = SerialTransport(port, baudrate=115200)
-        except (TransportError, SerialException, OSError) as error:
+        except _FAILURES as error:
             raise busy(port) from error
+        self._transport.serial.timeout = BYTE_S_MAX
 
     def __enter__(self) -> "Repl":
         return self
@@ -84,14 +93,15 @@ class Repl:
 
     def close(self) -> None:
         """Give the port back."""
-        with contextlib.suppress(TransportError, SerialException, OSError):
+        with contextlib.suppress(*_FAILURES):
             self._transport.close()
 
     def enter(self, limit_s: int = RAW_REPL_S_MAX) -> bool:
         """Enter the raw REPL; False when whatever is there does not answer as one."""
         try:
-            self._transport.enter_raw_repl(soft_reset=True, timeout_overall=limit_s)
-        except (TransportError, SerialException, OSError):
+            with contextlib.redirect_stdout(io.StringIO()):  # it prints what it does not know
+                self._transport.enter_raw_repl(soft_reset=True, timeout_overall=limit_s)
+        except _FAILURES:
             return False
         return True
 
@@ -99,7 +109,7 @@ class Repl:
         """Run code on the board and return what it prints. Raises BusError when it fails."""
         try:
             return bytes(self._transport.exec(code)).decode()
-        except (TransportError, SerialException, OSError) as error:
+        except _FAILURES as error:
             raise BusError("the board did not do it", f"{self.port}: {error}") from error
 
     def interpreter(self) -> Interpreter:
@@ -115,9 +125,11 @@ class Repl:
                            f"{found.name} {have}\n  next: {next_step}")
         return found
 
-    def hashes(self) -> dict[str, str]:
-        """Return the SHA-256 (hexadecimal) of every firmware file on the board, by path."""
-        return dict(line.split() for line in self.run(_HASHES).splitlines() if line.strip())
+    def hashes(self, names: list[str] | None = None) -> dict[str, str]:
+        """Return the SHA-256 (hexadecimal) of the named files, or of every firmware file."""
+        what = "walk('')" if names is None else f"for n in {names!r}: show('/' + n)"
+        return dict(line.split() for line in self.run(_HASHES + what).splitlines()
+                    if line.strip())
 
     def make_folder(self, path: str) -> None:
         """Make a folder where it is missing."""
@@ -132,12 +144,12 @@ class Repl:
         """Write a whole file. Raises BusError when the board does not take it."""
         try:
             self._transport.fs_writefile(path, data, chunk_size=512)
-        except (TransportError, SerialException, OSError) as error:
+        except _FAILURES as error:
             raise BusError("the board did not take a file", f"{path}: {error}") from error
 
     def reset(self) -> None:
         """Restart the board and close the port, which may vanish."""
-        with contextlib.suppress(TransportError, SerialException, OSError):
+        with contextlib.suppress(*_FAILURES):
             transport: Any = self._transport
             transport.exec_raw_no_follow("import machine\nmachine.reset()")
             time.sleep(0.2)

@@ -61,8 +61,9 @@ class Update:
     """One update on one open cable."""
 
     def __init__(self, cable: Cable, firmware: Firmware, issuer: KeyPair,
-                 progress: Progress) -> None:
+                 progress: Progress, tries_max: int = TRIES_MAX) -> None:
         self._cable = cable
+        self._tries_max = tries_max
         self._firmware = firmware
         self._parts = manifest_parts(firmware)
         self._manifest = signed_manifest(firmware, issuer)
@@ -82,7 +83,7 @@ class Update:
         Raises BusError when the element does not answer, or refuses for another reason than that
         power flows or that it knows better where to go on.
         """
-        for _ in range(TRIES_MAX):
+        for _ in range(self._tries_max):
             self._answer = None
             if not self._cable.element.has_session:
                 self._cable.session()
@@ -146,14 +147,18 @@ class Update:
         raise BusError("the element does not come back with the new firmware", self._cable.name)
 
 
-def update(port: str, site: Site, firmware: Firmware, progress: Progress) -> Updated:
-    """Update the element at port. Raises BusError, saying why, when it refuses or goes back."""
+def update(port: str, site: Site, firmware: Firmware, progress: Progress,
+           tries_max: int = TRIES_MAX) -> Updated:
+    """Update the element at port. Raises BusError, saying why, when it refuses or goes back.
+
+    tries_max: how often a message without an answer is sent.
+    """
     began = time.monotonic()
     issuer = site.authorities().issuer
     with Cable(port, site.known()) as cable:
         before = cable.status().get("board", "").rpartition("firmware ")[2]
         element_id = cable.session()
-        one = Update(cable, firmware, issuer, progress)
+        one = Update(cable, firmware, issuer, progress, tries_max)
         one.send()
         cable.until(lambda: False, 1.0)
         one.wait_for_trial()

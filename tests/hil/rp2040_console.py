@@ -44,9 +44,9 @@ class Console:
         return self.pico.advance(self.pico.now_us + duration_ms * 1000,
                                  Inputs(now.pins, now.adc_raw, **inputs))
 
-    def send(self, code: str) -> None:
+    def send(self, code: str) -> State:
         """Hand over code for the raw REPL and do not wait for its end."""
-        self.pico.advance(self.pico.now_us + 1000, Inputs(
+        return self.pico.advance(self.pico.now_us + 1000, Inputs(
             self.inputs.pins, self.inputs.adc_raw, usb=code.encode() + b"\x04"))
 
 

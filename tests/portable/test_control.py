@@ -5,6 +5,7 @@ outputs. Each test lets an element run at power and then breaks one thing.
 """
 
 from control_bench import FETS, TICK, Bench
+from fakes import WRAP
 
 from element import proof as proof_module
 from element.bms.base import FETS_BOTH

@@ -47,6 +47,8 @@ _UNITS = {codes.TRIP_OVER_CURRENT: "mA", codes.TRIP_CELL_LOW: "mV", codes.TRIP_C
 
 def cause_text(cause: int, value: int, limit: int, index) -> str:
     """Return a safety event in words: the cause, which cell or thermometer, value and limit."""
+    if cause >= codes.NOTICE_BOOT:
+        return _notice_text(cause, value, limit)
     text = cause_name(cause)
     unit = _UNITS.get(cause, "")
     if index is not None:
@@ -54,6 +56,21 @@ def cause_text(cause: int, value: int, limit: int, index) -> str:
     if value or limit:
         text += ": %d %s, limit %d %s" % (value, unit, limit, unit)
     return text.replace(" ,", ",").rstrip()
+
+
+def _notice_text(cause: int, value: int, limit: int) -> str:
+    """Return what latched nothing in words; what value and limit are is said at codes.NOTICE_*."""
+    if cause == codes.NOTICE_BOOT:
+        return "boot %d, by %s" % (limit, name_of(RESET_NAMES, value))
+    if cause == codes.NOTICE_GAP:
+        return "%d records given up over %d s" % (value, limit)
+    if cause == codes.NOTICE_SOC:
+        return "SoC in doubt: %d bp by the BMS, %d bp by our own count" % (value, limit)
+    if cause == codes.NOTICE_MAINTENANCE:
+        return "maintenance " + name_of(("ended", "begun", "goes on in the REPL"), value)
+    if cause == codes.NOTICE_ZONE:
+        return "zone set to %d, it was %d" % (value, limit)
+    return "%s: %d" % (cause_name(cause), value)
 
 
 def cause_name(cause: int) -> str:

@@ -1,0 +1,157 @@
+"""The site's folder: private keys stay private, entries are whole or an error."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+from element.protocol import schema
+from element.protocol.errors import BusError
+from host_tools import codec
+from host_tools.identity.issuer import Issuer
+from host_tools.identity.keys import make_key_pair
+from host_tools.identity.site import KEY_NAMES, ElementEntry, Site, default_folder
+from host_tools.provision.enrol import load_profile
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Site:
+    made = Site(tmp_path / "site")
+    made.create()
+    return made
+
+
+def enrol(site: Site, port: str = "/dev/ttyACM0") -> ElementEntry:
+    """Enrol an element that exists only here."""
+    sign, agree = make_key_pair(os.urandom), make_key_pair(os.urandom)
+    request = codec.sign1(
+        sign.private, schema.STATEMENT_TYP[schema.ENROL_REQUEST], sign.key_id,
+        codec.encode_statement(schema.ENROL_REQUEST, {
+            "element_id": sign.key_id, "challenge": b"c" * 16,
+            "sign_key": schema.cose_key(sign.public), "agree_key": schema.cose_key(agree.public),
+            "hardware_id": b"1234", "board": "memory", "firmware": "1"}))
+    enrolled, _ = Issuer(site.authorities()).enrol(
+        request, b"c" * 16, load_profile("lfp_16s_2500w", "wall"), 3, "acme", 1_800_000_000)
+    entry = ElementEntry(enrolled.element_id.hex(), port, "memory", 3, "acme", "wall",
+                         enrolled.credential.hex())
+    site.save(entry)
+    return entry
+
+
+def test_keys_are_made_once_and_are_ours_alone(site: Site) -> None:
+    keys = site.folder / "keys"
+    assert keys.stat().st_mode & 0o777 == 0o700
+    paths = [keys / f"{name}.pem" for name in KEY_NAMES]
+    assert all(path.stat().st_mode & 0o777 == 0o600 for path in paths)
+    before = [path.read_bytes() for path in paths]
+    assert len(set(before)) == len(KEY_NAMES)
+    site.create()
+    assert [path.read_bytes() for path in paths] == before
+    # the umask decides nothing
+    paths[0].unlink()
+    old = os.umask(0)
+    try:
+        site.create()
+    finally:
+        os.umask(old)
+    assert paths[0].stat().st_mode & 0o777 == 0o600
+    assert paths[0].read_bytes() != before[0] and paths[1].read_bytes() == before[1]
+
+
+def test_a_key_that_others_can_read_is_refused(site: Site) -> None:
+    path = site.folder / "keys" / "issuer.pem"
+    for mode in (0o640, 0o604, 0o620, 0o601):
+        path.chmod(mode)
+        with pytest.raises(BusError, match="others can read") as caught:
+            site.authorities()
+        assert f"chmod 600 {path}" in str(caught.value.value)
+    path.chmod(0o400)
+    assert site.authorities().issuer.public
+
+
+def test_a_missing_or_damaged_key_is_an_error(site: Site) -> None:
+    path = site.folder / "keys" / "life_safety.pem"
+    whole = path.read_bytes()
+    other = ec.generate_private_key(ec.SECP384R1()).private_bytes(
+        Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    for data, code in ((b"", "no private key"), (whole[:-40], "no private key"),
+                       (whole.replace(b"PRIVATE", b"PUBLIC"), "no private key"),
+                       (other, "no P-256 key")):
+        path.write_bytes(data)
+        with pytest.raises(BusError, match=code):
+            site.authorities()
+    path.unlink()
+    assert not site.exists
+    with pytest.raises(BusError, match="no site keys") as caught:
+        site.authorities()
+    assert "--site" in str(caught.value.value)
+
+
+def test_elements_are_found_by_the_begin_of_their_id(site: Site) -> None:
+    assert site.elements() == []
+    with pytest.raises(BusError, match="no such element") as caught:
+        site.element("ab")
+    assert "none" in str(caught.value.value)
+    for name in ("aa01", "aa02", "bb01"):
+        site.save(ElementEntry(name, "/dev/x", "memory", 1, "", "wall", ""))
+    assert site.element("bb").element_id == site.element("BB01").element_id == "bb01"
+    with pytest.raises(BusError, match="several elements") as caught:
+        site.element("aa")
+    assert "aa01, aa02" in str(caught.value.value) and "bb01" not in str(caught.value.value)
+    with pytest.raises(BusError, match="no such element") as caught:
+        site.element("cc")
+    assert "aa01, aa02, bb01" in str(caught.value.value)
+
+
+def test_an_entry_is_replaced_whole(site: Site) -> None:
+    first = enrol(site)
+    second = ElementEntry(**{**first.__dict__, "port": "/dev/ttyACM7"})
+    site.save(second)
+    assert site.elements() == [second]
+    assert [path.suffix for path in (site.folder / "elements").iterdir()] == [".json"]
+
+
+def test_what_a_session_needs_follows_from_entry_and_key(site: Site) -> None:
+    entry = enrol(site)
+    known = site.known()[bytes.fromhex(entry.element_id)]
+    assert len(known.session_key) == 32 and known.claims["zone"] == 3
+    assert known.credential.hex() == entry.credential
+    # nothing secret is in the entry
+    text = (site.folder / "elements" / f"{entry.element_id}.json").read_text()
+    assert known.session_key.hex() not in text
+    assert site.known()[bytes.fromhex(entry.element_id)] == known
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"element_id": "aa"}', "\x00",
+                                  '{"element_id": 1, "extra": 2}', '"text"', '{"zone": "3"}',
+                                  '{"element_id": "aa", "port": "", "board": "", "zone": true,'
+                                  ' "tenant": "", "role": "", "credential": ""}'])
+def test_a_damaged_entry_is_named(site: Site, text: str) -> None:
+    enrol(site)
+    path = site.folder / "elements" / "cc.json"
+    path.write_text(text)
+    with pytest.raises(BusError, match="damaged element entry") as caught:
+        site.elements()
+    assert "cc.json" in str(caught.value.value)
+
+
+@pytest.mark.parametrize(("field", "value"), [
+    ("credential", ""), ("credential", "zz"), ("credential", "d284"), ("element_id", "xy")])
+def test_an_entry_whose_credential_is_damaged_is_named(site: Site, field: str,
+                                                       value: str) -> None:
+    entry = enrol(site)
+    path = site.folder / "elements" / f"{entry.element_id}.json"
+    path.write_text(json.dumps({**entry.__dict__, field: value}))
+    with pytest.raises(BusError, match="damaged element entry"):
+        site.known()
+
+
+def test_the_folder_follows_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", "/somewhere")
+    assert default_folder() == Path("/somewhere/cellwall/site")
+    monkeypatch.delenv("XDG_DATA_HOME")
+    monkeypatch.setenv("HOME", "/where/one")
+    assert default_folder() == Path("/where/one/.local/share/cellwall/site")
