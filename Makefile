@@ -4,6 +4,8 @@ VENV := $(BUILD)/venv
 PY := $(VENV)/bin/python
 MPY := $(BUILD)/bin/micropython
 RP2040 := $(BUILD)/rp2040/firmware.uf2
+# the short form of the portable tests on the image; make rp2040 runs them all
+ON_IMAGE := cbor clock framing interlock lease p256 tick_heap units wire worker
 SCENARIO ?= default
 SIGNAL ?=
 SEED ?=
@@ -43,11 +45,14 @@ portable: setup ## the portable tests on MicroPython alone
 	@$(PY) tools/run_portable.py --micropython $(MPY)
 
 test: setup $(RP2040) check ## everything: rules, both interpreters, host, bench
-	@$(PY) -m pytest tests/portable tests/host tests/hil -n 2
+	@$(PY) -m pytest tests/portable tests/host tests/hil -n 2 --dist loadgroup
+	@$(PY) tools/run_portable.py --rp2040 $(ON_IMAGE:%=tests/portable/test_%.py)
 	@$(PY) tools/run_portable.py --micropython $(MPY)
 
-rp2040: setup $(RP2040) ## the RP2040 image in its emulator: chip, flash, board on the bench
-	@$(PY) -m pytest tests/hil/test_rp2040*.py -n 2
+rp2040: setup $(RP2040) ## the RP2040 image in its emulator: tests, portable tests, figures (half an hour)
+	@$(PY) -m pytest tests/hil/test_rp2040*.py tests/hil/test_provision*.py
+	@$(PY) tools/run_portable.py --rp2040
+	@$(PY) tools/bench.py --only '^rp2040'
 
 flash: setup ## bring the firmware onto a board: BOARD=rpi_pico PORT=/dev/ttyACM0
 	@$(if $(and $(BOARD),$(PORT)),,$(error say BOARD= and PORT=, as in: make flash BOARD=rpi_pico PORT=/dev/ttyACM0))

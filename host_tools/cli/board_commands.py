@@ -178,4 +178,5 @@ def update_command(
         return
     Console(highlight=False).print(
         f"element {outcome.element_id}: {outcome.version_before} to {outcome.version}, "
-        f"{outcome.sent_bytes} bytes sent, {outcome.seconds} s; it has proven healthy")
+        f"{outcome.sent_bytes} bytes, {outcome.seconds} s\n"
+        "its control loop has proven healthy: it stays")

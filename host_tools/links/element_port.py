@@ -75,8 +75,13 @@ class ElementPort:
     @property
     def bad_frames(self) -> int:
         """Frames dropped for any reason."""
+        return self.dropped + self.damaged_frames
+
+    @property
+    def damaged_frames(self) -> int:
+        """Frames that the line has damaged; those of another host's session are none."""
         frames = self._frames
-        return self.dropped + frames.bad_crc + frames.bad_cobs + frames.oversize + frames.runt
+        return frames.bad_crc + frames.bad_cobs + frames.oversize + frames.runt
 
     def tick(self, now_ms: int) -> None:
         """Ask WHO when there is no session or nobody has been heard for too long."""

@@ -22,6 +22,8 @@ INTERRUPT_S_MAX = 1.5
 # Before the first command: an answer to whoever had the cable before may still be on its way.
 QUIET_S = 0.15
 QUIET_S_MAX = 2.0
+# The lines of `status` that the tools here read.
+_USED = {"board", "hardware", "element", "enrolled", "sensor mA", "interlock", "bms", "slot"}
 # What an element's console answers to Ctrl-C.
 AT_WORK = "the element is at work"
 _LOG = re.compile(r"^\[\d+\] ")
@@ -187,7 +189,7 @@ class Cable:
     def status(self, limit_s: float = COMMAND_S_MAX) -> dict[str, str]:
         """Return the console's `status` by name. Raises BusError for a reply that is not whole."""
         status = {line[:10].strip(): line[10:].strip() for line in self.command("status", limit_s)}
-        if "board" not in status or "memory" not in status:
+        if not _USED.issubset(status):
             self._settled = False
             raise BusError("a part of the element's answer was lost", self.name)
         return status

@@ -157,10 +157,10 @@ class Doctor:
         before = self._cable.element.here_count
         self._cable.seeks_session = True
         answered = self._cable.until(lambda: self._cable.element.here_count > before, 5.0)
-        dropped = self._cable.element.bad_frames
-        good = answered and not dropped
+        damaged = self._cable.element.damaged_frames
+        good = answered and not damaged
         return Check("link, both ways", PASSED if good else FAILED,
-                     f"WHO answered by HERE, {dropped} frames dropped" if answered
+                     f"WHO answered by HERE, {damaged} frames damaged" if answered
                      else "WHO was not answered",
                      "" if good else "text passes and frames do not: noise, or a program between")
 

@@ -18,6 +18,7 @@ from element.protocol.errors import BusError
 from hil.bench.rp2040.littlefs_image import read_files
 from host_tools.identity.site import Site
 from host_tools.provision.cable import Cable
+from host_tools.provision.doctor import Doctor
 from tests.hil.provision_bench import TappedPico, doctor, install, run, served
 
 REPL_S_MAX = 30
@@ -139,21 +140,18 @@ def test_a_sound_element_passes_every_line(enrolled: tuple[Path, Path], tmp_path
         assert max(map(len, out.splitlines())) <= 80
         assert pico.enabled and not pico.element.bms.fet_discharge
 
-        def person() -> None:
-            """Open the loop when asked to, and close it again."""
-            asked = pico.happens(lambda: True, 0) and pico.said("", 1)
-            time.sleep(3.0)
-            pico.element.interlock_ok = False
-            time.sleep(2.5 if asked else 0)
-            pico.element.interlock_ok = True
+        def person(asked: str) -> None:
+            """Do what the doctor asks for, in a moment."""
+            closed = asked.startswith("close")
+            threading.Timer(0.5, setattr, (pico.element, "interlock_ok", closed)).start()
 
-        thread = threading.Thread(target=person)
-        thread.start()
-        checks = doctor(pico.port, site, "--interlock", "20")
-        thread.join()
+        with Cable(pico.port, Site(site).known()) as cable:
+            checks = {check.name: check
+                      for check in Doctor(cable, Site(site), False, 20.0, person).run()}
         toggled = checks["interlock input toggles"]
-        assert toggled["verdict"] == "pass" and toggled["detail"] == "opened and closed"
-        assert "life-safety key" in toggled["next_step"]
+        assert toggled.verdict == "pass" and toggled.detail == "opened and closed"
+        assert "life-safety key" in toggled.next_step
+        assert not [check for check in checks.values() if check.verdict == "FAIL"]
         with Cable(pico.port) as cable:
             assert cable.status()["trip"] == "interlock input"
 

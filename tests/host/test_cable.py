@@ -192,7 +192,12 @@ def test_a_sound_element_and_its_doctor(element: MemoryElement, site: Site) -> N
     assert code == 0 and [check["verdict"] for check in checks].count("pass") == 8, out + err
     with element.lock:
         element.element.agent.interlock.trip(codes.TRIP_FIRE)
+    # the session of before lives on in the element: its telemetry is no damage
+    with Cable(element.port) as cable:
+        cable.until(lambda: False, 2.5)
+        assert cable.element.bad_frames >= 1 and cable.element.damaged_frames == 0
     code, out, _ = run("doctor", element.port, "--power", "--site", str(site.folder), "--json")
+    assert json.loads(out)[5]["detail"] == "WHO answered by HERE, 0 frames damaged"
     fets = json.loads(out)[-1]
     assert code == 1 and fets["verdict"] == "FAIL" and "fire alarm" in fets["detail"]
     assert fets["next_step"] == "console: status, trips, limits"
