@@ -50,7 +50,7 @@ test: setup $(RP2040) check ## everything: rules, both interpreters, host, bench
 	@$(PY) tools/run_portable.py --micropython $(MPY)
 
 rp2040: setup $(RP2040) ## the RP2040 image in its emulator: tests, portable tests, figures (half an hour)
-	@$(PY) -m pytest tests/hil/test_rp2040*.py tests/hil/test_provision*.py
+	@$(PY) -m pytest tests/hil/test_rp2040*.py tests/hil/test_provision*.py tests/rp2040
 	@$(PY) tools/run_portable.py --rp2040
 	@$(PY) tools/bench.py --only '^rp2040'
 

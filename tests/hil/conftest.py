@@ -48,6 +48,7 @@ def run_small(scenario: ScenarioModel, out: Path, seed: int = 1, clock: str = "v
     return session.execute()
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist looks for groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Give every test with an emulated board to one worker: two boards at once would crawl."""
     for item in items:
