@@ -56,7 +56,8 @@ PARTS: dict[str, int] = {
 SETTINGS: dict[str, dict[str, int]] = {"test_properties": {"TICKS": 1200}}
 # The longest first, so that the two boards end together.
 LONG_FIRST = (
-    "test_agent", "test_console", "test_control", "test_trial", "test_properties", "test_log", "test_windows")
+    "test_agent", "test_console", "test_control", "test_trial", "test_properties", "test_log",
+    "test_windows")
 
 
 @dataclass(frozen=True)
