@@ -31,8 +31,13 @@ work = [0] * 60
 tick = agent.Agent.tick
 log_heap = agent.Agent._log_heap
 looked = 0
+held = -1
 def timed_tick(self, now, dt_ms):
-    global looked
+    global looked, held
+    if held >= 0:
+        # what made this tick late was the look behind the one before
+        self.late_ms_max = held
+        held = -1
     began = time.ticks_us()
     tick(self, now, dt_ms)
     work[min(time.ticks_diff(time.ticks_us(), began) // 1000, 59)] += 1
@@ -40,6 +45,7 @@ def timed_tick(self, now, dt_ms):
         looked = now
         log_heap(self, now)
         self.log("work %%s" %% work)
+        held = self.late_ms_max
 agent.Agent.tick = timed_tick
 slots.start()
 """ % LOOK_MS
