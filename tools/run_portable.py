@@ -27,6 +27,7 @@ BOARD_FILE_S_MAX = 900
 
 # What does not run on the board, and why: a whole file, or one test of it.
 _BOOKS = "its record of every tick is larger than the heap"
+_COUNTS = "what it counts needs 3000 ticks; on the board there are 1200"
 _PANEL = "the simulated panel keeps every message: element and panel outgrow the one heap"
 NOT_ON_BOARD: dict[str, str] = {
     "test_console.test_a_maintenance_file_that_cannot_be_read_is_maintenance":
@@ -46,6 +47,8 @@ NOT_ON_BOARD: dict[str, str] = {
     "test_trial.test_a_healthy_firmware_is_confirmed_once_and_told_of": _PANEL,
     "test_properties.test_backup_reserve": _BOOKS,
     "test_properties.test_energy_and_depth_of_discharge": _BOOKS,
+    "test_properties.test_minimum_on_and_off_times": _COUNTS,
+    "test_properties.test_power": _COUNTS,
     "test_properties.test_power_against_soc": _BOOKS,
     "test_relay.test_no_hour_has_more_closings_than_the_contacts_life_allows": _BOOKS,
 }
