@@ -54,7 +54,8 @@ NOT_ON_BOARD: dict[str, str] = {
 }
 # Files whose bytecode leaves too little heap for their own tests run in this many starts.
 PARTS: dict[str, int] = {
-    "test_agent": 6, "test_console": 26, "test_properties": 2, "test_sunspec": 2, "test_trial": 11}
+    "test_agent": 14, "test_console": 26, "test_properties": 2, "test_sunspec": 2,
+    "test_trial": 11}
 # A board is a hundred times slower than a PC: these globals say how much a test does.
 SETTINGS: dict[str, dict[str, int]] = {"test_properties": {"TICKS": 1200}}
 # The longest first, so that the two boards end together.

@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import io
 import sys
 
 from . import interlock as latch
@@ -173,22 +174,37 @@ class Agent:
         await self.supervise("control", self.run_control())
 
     async def supervise(self, name: str, task) -> None:
-        """Run a task that must never end. When it does: power off, latch, restart."""
+        """Run a task that must never end. When it does: power off, latch, say why, restart."""
+        failure = None
         try:
             await task
-            self.log("task %s ended" % name)
         except Exception as error:
-            self.log("task %s failed" % name)
-            sys.print_exception(error)
+            failure = error
         try:
+            # first: to print waits for a host that does not read
             self.make_safe()
-            self.interlock.trip(codes.TRIP_TASK_FAILED)
+            if not self.service.on_trial:
+                # a firmware on trial held power at zero; the loader goes back to the one before
+                self.interlock.trip(codes.TRIP_TASK_FAILED)
             self.keeper.save_latch()
             self.keeper.save_usage()
+            self._last_words(name, failure)
             # time for the bytes to leave, and for the BMS task, if it lives, to try again
             await self.hal.sleep_ms(FAILURE_GRACE_MS)
         finally:
             self.hal.reset()
+
+    def _last_words(self, name: str, failure) -> None:
+        """Say what ended a task, and keep it for the time after the restart."""
+        words = "task %s %s" % (name, "ended" if failure is None else "failed")
+        if failure is not None:
+            text = io.StringIO()
+            sys.print_exception(failure, text)
+            words += "\n" + text.getvalue()
+        for line in words.split("\n"):
+            if line:
+                self.log(line)
+        self.keeper.save_failure(words)
 
     async def run_control(self) -> None:
         """Tick for ever; the only place that feeds the watchdog.

@@ -8,6 +8,7 @@ Loaded when the first text arrives.
 """
 
 from . import version
+from .keeper import last_failure
 from .maintenance import REPL
 from .power.base import FAULT_NAMES
 from .protocol import codes, schema, texts
@@ -18,7 +19,7 @@ _HELP = (
     "status                what the element does and why",
     "cells                 every cell and thermometer",
     "limits                what the credential permits",
-    "trips                 the latch with its first cause, and the last events",
+    "trips                 the latch with its first cause, the last events and failure",
     "log                   the last lines of the log",
     "set-zone N            obey the trips of zone N too; 0: only the credential's",
     "maintenance           hold power at zero, over resets, until `maintenance off`",
@@ -180,6 +181,9 @@ class Console:
         for at_ms, cause, value, limit, index, released in agent.journal.events:
             self._say("%d %s%s" % (at_ms, "released: " if released else "",
                                    texts.cause_text(cause, value, limit, index)))
+        for line in last_failure():
+            if line:
+                self._say("  " + line)
 
     def _log(self, words: list):
         for line in self._agent.journal.lines:

@@ -14,6 +14,9 @@ _LATCH_FILE = "latch.cbor"
 # Written in turn, in place: one of them is always whole, and no rename is needed. On littlefs
 # that is one commit of 2 ms in place of three, which now and then take 140.
 _USAGE_FILES = ("usage.0", "usage.1")
+# What ended the task that ended the last life: text, its end when it is long.
+_FAILURE_FILE = "failure"
+FAILURE_SIZE_MAX = 600
 # What the flash did not take is written again after this time.
 RETRY_MS = 5000
 # Use of the envelopes is written this often; what ran since is assumed to have run at full power.
@@ -109,15 +112,23 @@ class Keeper:
             write_file(_LATCH_FILE, cbor.encode(
                 [interlock.cause, interlock.value, interlock.limit, index,
                  interlock.order_number, self.boot_count]))
-        except OSError as error:
+        except (OSError, MemoryError) as error:
             self._latch_unsaved = True
             self._failed("latch", error)
             return
         self._latch_unsaved = False
 
     def _failed(self, what: str, error) -> None:
-        self._log("%s not written: error %s" % (what, error.errno))
+        self._log("%s not written: error %s" % (
+            what, "memory" if isinstance(error, MemoryError) else error.errno))
         self._retry_at = self._hal.ticks_add(self._hal.ticks_ms(), RETRY_MS)
+
+    def save_failure(self, words: str) -> None:
+        """Keep what ended a task for the console after the restart, where the flash takes it."""
+        try:
+            write_file(_FAILURE_FILE, words.encode()[-FAILURE_SIZE_MAX:])
+        except (OSError, MemoryError) as error:
+            self._failed("failure", error)
 
     def load_usage(self, control) -> None:
         """Go on where the envelopes and the SoC were; control has just got its profile."""
@@ -154,7 +165,7 @@ class Keeper:
             with open(_USAGE_FILES[number & 1], "wb") as file:
                 file.write(data + crc32(data).to_bytes(4, "little"))
             self._usage_number = number
-        except OSError as error:
+        except (OSError, MemoryError) as error:
             self._usage_unsaved = True
             self._failed("usage", error)
             return
@@ -199,6 +210,16 @@ class Keeper:
             self._usage_due = True
             self._write_latch()
         return None
+
+
+def last_failure() -> list:
+    """Return the lines of what ended the last task that ended, none without one."""
+    try:
+        data = read_file(_FAILURE_FILE) or b""
+    except OSError:
+        data = b"(not readable)"
+    return "".join([chr(byte) if 32 <= byte < 127 or byte == 10 else "?"
+                    for byte in data[:FAILURE_SIZE_MAX]]).split("\n")
 
 
 def _usage_of(path: str):

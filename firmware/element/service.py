@@ -38,6 +38,11 @@ class Service:
         """True while power must stay at zero for a person's or an update's sake."""
         return self.maintenance.on or self.trial is not None or self._restart_at is not None
 
+    @property
+    def on_trial(self) -> bool:
+        """True while this firmware has not proven itself: it holds power at zero."""
+        return self.trial is not None
+
     def load(self) -> bool:
         """Read the flash at boot. Returns True when the boot before this one was on trial.
 

@@ -11,6 +11,7 @@ is kept on flash are not in a slot, and the board's own file with its ratings is
 """
 
 import binascii
+import gc
 import hashlib
 import os
 import sys
@@ -25,12 +26,13 @@ from .protocol.statements import statement_digest
 
 # What an answer's code says; "" is yes.
 OK = ""
+NO_MEMORY = "no memory now"
 FILE_COUNT_MAX = 200
 FILE_SIZE_MAX = 65536
 TOTAL_SIZE_MAX = 400_000
 LIST_SIZE_MAX = 16384
 _PATH_SIZE_MAX = 64
-_HASH_BYTES_PER_STEP = 2048
+_HASH_BYTES_PER_STEP = 1024
 MANIFEST_FILE = "/manifest"
 LIST_FILE = "/files"
 
@@ -80,8 +82,18 @@ class Updater:
             except OSError as error:
                 self._close()
                 code = "flash error %s" % error.errno
+            except MemoryError:
+                code = self._give_up()
         if code is not None:
             self._answer(code)
+
+    def _give_up(self) -> str:
+        """Forget the update for want of memory: the next `begin` goes on with what is on flash."""
+        self._manifest = None
+        self._files = None
+        self._close()
+        gc.collect()
+        return NO_MEMORY
 
     def _answer(self, code: str) -> None:
         self._busy = False
@@ -115,6 +127,8 @@ class Updater:
                 code = self._accepted(fields, bytes(manifest))
             except (DecodeError, OSError) as error:
                 code = "flash error %s" % getattr(error, "errno", error)
+            except MemoryError:
+                code = self._give_up()
             if code is not None:
                 self._answer(code)
 
@@ -141,10 +155,11 @@ class Updater:
             os.mkdir(self._slot)
             with open(self._slot + MANIFEST_FILE, "wb") as file:
                 file.write(manifest)
+            code = self._go_on(fields)
         except OSError as error:
-            self._answer("flash error %s" % error.errno)
-            return
-        code = self._go_on(fields)
+            code = "flash error %s" % error.errno
+        except MemoryError:
+            code = self._give_up()
         if code is not None:
             self._answer(code)
 
@@ -157,7 +172,9 @@ class Updater:
 
         def hashed(_job) -> None:
             try:
-                if job.size == size and ct_equal(job.digest(), digest):
+                if job.no_memory:
+                    code = self._give_up()
+                elif job.size == size and ct_equal(job.digest(), digest):
                     self._whole(index)
                     code = self._find(index + 1) if index < len(self._files) else OK
                 elif job.size < size:
@@ -172,6 +189,8 @@ class Updater:
                 code = str(error.code)
             except OSError as error:
                 code = "flash error %s" % error.errno
+            except MemoryError:
+                code = self._give_up()
             if code is not None:
                 self._answer(code)
 
@@ -240,14 +259,19 @@ class Updater:
 
 
 class _HashJob:
-    """Hash a file in slices. size is what there is, at most one more than asked."""
+    """Hash a file in slices. size is what there is, at most one piece more than asked.
+
+    no_memory: the file could not be opened for want of memory.
+    """
 
     def __init__(self, path: str, size_max: int):
         self._path = path
         self._size_max = size_max
         self._hash = hashlib.sha256()
         self._file = None
+        self._piece = bytearray(_HASH_BYTES_PER_STEP)
         self.size = 0
+        self.no_memory = False
 
     def step(self) -> bool:
         """Hash a piece; True when the file has ended or is longer than it should be."""
@@ -256,10 +280,13 @@ class _HashJob:
                 self._file = open(self._path, "rb")
             except OSError:
                 return True  # there is none: size 0
-        piece = self._file.read(_HASH_BYTES_PER_STEP)
-        self._hash.update(piece)
-        self.size += len(piece)
-        if piece and self.size <= self._size_max:
+            except MemoryError:
+                self.no_memory = True
+                return True
+        count = self._file.readinto(self._piece)
+        self._hash.update(memoryview(self._piece)[:count])
+        self.size += count
+        if count and self.size <= self._size_max:
             return False
         self._file.close()
         return True

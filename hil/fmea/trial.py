@@ -45,7 +45,6 @@ class Outcome:
     telemetry: dict[str, Any] = field(default_factory=dict)
     causes: list[int] = field(default_factory=list)
     restarts: int = 0
-    moved_after: bool = False
     current_a_max: float = 0.0
 
     @property
@@ -66,7 +65,8 @@ class Trial:
     """One element; `run(inject)` gives the outcome of a fault injected at FAULT_MS + phase."""
 
     def __init__(self, scenario: ScenarioModel, seed: int, folder: Path,
-                 paths: Paths | None = None, heap: str | None = None) -> None:
+                 paths: Paths | None = None, heap: str | None = None,
+                 record_every_ms: int = 60_000) -> None:
         """folder: for the board's flash and the ledger; emptied. The scenario has one element.
 
         paths, heap: another firmware folder or interpreter, and the size of its heap.
@@ -79,10 +79,11 @@ class Trial:
             site.rigs[0].board.spec.heap = heap
         seeds = Seeds(seed)
         self.rig: Rig = site.rigs[0]
+        self.authorities = Authorities.make(seeds.stream("authorities").randbytes)
         self.aggregator = Aggregator(
-            Authorities.make(seeds.stream("authorities").randbytes),
+            self.authorities,
             Ledger.at(folder / "ledger.db"), seeds.stream("panel").randbytes,
-            lambda name, _: (site.profiles[name], site.rig(name).zone, "trial"), 60_000)
+            lambda name, _: (site.profiles[name], site.rig(name).zone, "trial"), record_every_ms)
         self.clock = VirtualClock(site.rigs, self.aggregator, START_UNIX_MS)
         self.aggregator.add_port(self.rig.name, self.clock.sender(self.rig))
         self._rating_mw = round(self.rig.rating_w * 1000)

@@ -13,7 +13,7 @@ from element.agent import FAILURE_GRACE_MS, Agent
 from element.control import PERIOD_MS
 from element.crypto.worker import JOBS_MAX
 from element.hal.base import HAL, UART, Waiter
-from element.keeper import latch_from_bytes
+from element.keeper import last_failure, latch_from_bytes
 from element.protocol import cbor, codes, schema
 from element.protocol.errors import DecodeError
 
@@ -36,7 +36,7 @@ def order(one, number, cause, keys=LIFE_SAFETY, element_id=None):
 
 def release(one, number, cause, keys=LIFE_SAFETY, element_id=None):
     one.host.send(schema.RELEASE, {"order": order(one, number, cause, keys, element_id)})
-    one.run(400)
+    one.run(1500)
 
 
 def statements(one, kind):
@@ -183,9 +183,10 @@ class Silent:
     def __init__(self):
         self.printed = []
 
-    def print_exception(self, error):
-        """Keep the error."""
+    def print_exception(self, error, file):
+        """Keep the error, and write something of it."""
         self.printed.append(error)
+        file.write("Traceback\n  line\n%s: %s\n" % (type(error).__name__, error))
 
 
 def test_a_failing_task_makes_safe_latches_and_resets():
@@ -212,6 +213,64 @@ def test_a_failing_task_makes_safe_latches_and_resets():
             assert latch_on_flash()[0] == codes.TRIP_TASK_FAILED, name
 
     in_folder("agent_fail", body)
+
+
+def test_what_ended_a_task_is_told_after_the_restart():
+    def body():
+        one = Element().ready()
+        assert not [line for line in last_failure() if line]
+        break_task(one, "bms")
+        quietly(lambda: one.run(1200))
+        assert last_failure()[:2] == ["task bms failed", "Traceback"]
+        two = one.restart()
+        asked = []
+        two.agent.service.on_text(b"trips\n", asked.append)
+        said = b"".join(asked)
+        assert b"latched: task failed" in said and b"  task bms failed" in said, said
+        assert b"defect in bms" in said
+        two.agent.keeper.save_failure("x" * 10_000 + "\x00\xff\nlast")
+        assert last_failure()[-1] == "last"
+        assert sum([len(line) for line in last_failure()]) < 700
+
+    in_folder("agent_words", body)
+
+
+def test_off_comes_before_words():
+    """To print can wait for a host that does not read: nothing may conduct meanwhile."""
+    def body():
+        one = Element().ready().at_power()
+        seen = []
+        log = one.agent.log
+        one.agent.log = lambda text: seen.append((text, one.hal.enabled)) or log(text)
+        break_task(one, "control")
+        quietly(lambda: one.run(1200))
+        words = [enabled for text, enabled in seen if text.startswith("task ")]
+        assert words == [False], seen
+
+    in_folder("agent_words_late", body)
+
+
+def test_a_task_that_fails_on_trial_trips_nothing():
+    """The loader goes back to the firmware before; no life-safety order is needed for that."""
+    def body():
+        one = Element().ready()
+        one.agent.service.trial = Watch()
+        break_task(one, "bms")
+        quietly(lambda: one.run(1200))
+        assert one.hal.reset_count >= 1 and not one.agent.interlock.tripped
+        assert latch_on_flash()[0] == codes.TRIP_NONE
+        assert last_failure()[0] == "task bms failed"
+
+    in_folder("agent_trial_fails", body)
+
+
+class Watch:
+    """A trial that is never over."""
+
+    over = False
+
+    def tick(self, now, passed, fresh):
+        return True
 
 
 def test_the_reset_comes_after_the_grace_and_not_before_the_latch_is_written():

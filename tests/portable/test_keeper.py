@@ -166,12 +166,15 @@ def test_a_torn_file_costs_one_period_more_and_not_the_envelopes():
 
 def test_a_flash_that_does_not_take_the_latch_holds_until_it_does():
     def body():
-        for start in ("latch.cbor", "usage."):
+        for start, error, said in (
+                ("latch.cbor", OSError(28, "full"), "28"), ("usage.", OSError(28, "full"), "28"),
+                ("latch.cbor", MemoryError("full"), "memory"),
+                ("usage.", MemoryError("full"), "memory")):
             one = Life()
 
-            def fail(name, mode, start=start):
+            def fail(name, mode, start=start, error=error):
                 if name.startswith(start) and "w" in mode:
-                    raise OSError(28, "full")
+                    raise error
                 return open(name, mode)
 
             module.open = fail
@@ -180,7 +183,7 @@ def test_a_flash_that_does_not_take_the_latch_holds_until_it_does():
                 one.bench.hal.now_ms += USAGE_PERIOD_MS
                 one.tick()
                 assert not one.keeper.storage_ok
-                assert one.lines[-1].endswith("not written: error 28")
+                assert one.lines[-1].endswith("not written: error " + said)
                 one.bench.hal.now_ms += RETRY_MS - 1
                 one.tick()
                 assert len(one.lines) == 1

@@ -71,9 +71,14 @@ def notices(payloads, cause):
     return [(one[6], one[7], one[5]) for one in payloads if len(one) == 9 and one[4] == cause]
 
 
-def fail(*_):
-    """Stand for a flash that takes and gives nothing."""
-    raise OSError(28, "flash")
+def failing(error):
+    """Return what stands for a flash that takes and gives nothing."""
+    def fail(*_):
+        raise error
+    return fail
+
+
+fail = failing(OSError(28, "flash"))
 
 
 def fast_signatures(function):
@@ -224,24 +229,27 @@ def test_a_host_that_is_away_and_a_worker_that_is_busy():
 
 
 def test_a_failing_flash_stops_neither_the_chain_nor_the_worker():
-    def body():
-        bench = Bench()
-        kicks = []
-        bench.signer.on_statement = lambda: kicks.append(1)
-        bench.events(2)
-        append = bench.log.append
-        bench.log.append = fail
-        bench.events(3)
-        assert not bench.signer.storage_ok and bench.signer.write_error_count >= 3
-        # none is offered before it is on flash: its counter could be given twice
-        assert bench.counters() == [1, 2] and len(kicks) == 2
-        assert Bench().counters() == [1, 2]
-        bench.log.append = append
-        bench.events(1)
-        assert bench.signer.storage_ok and bench.signer.lost_count == 0 and len(kicks) == 6
-        assert bench.counters() == Bench().counters() == [1, 2, 3, 4, 5, 6]
+    for error in (OSError(28, "flash"), MemoryError("no room to open a file")):
+        in_folder("signer_failing", lambda error=error: chain_goes_on(failing(error)))
 
-    in_folder("signer_failing", body)
+
+def chain_goes_on(fail):
+    """Make statements before, while and after writing fails."""
+    bench = Bench()
+    kicks = []
+    bench.signer.on_statement = lambda: kicks.append(1)
+    bench.events(2)
+    append = bench.log.append
+    bench.log.append = fail
+    bench.events(3)
+    assert not bench.signer.storage_ok and bench.signer.write_error_count >= 3
+    # none is offered before it is on flash: its counter could be given twice
+    assert bench.counters() == [1, 2] and len(kicks) == 2
+    assert Bench().counters() == [1, 2]
+    bench.log.append = append
+    bench.events(1)
+    assert bench.signer.storage_ok and bench.signer.lost_count == 0 and len(kicks) == 6
+    assert bench.counters() == Bench().counters() == [1, 2, 3, 4, 5, 6]
 
 
 def test_what_waits_for_the_flash_is_bounded_and_what_is_given_up_is_told():
@@ -270,7 +278,7 @@ def test_a_flash_that_cannot_be_read_is_tried_again():
         bench = Bench(8)
         bench.events(3 * UNACKED_MAX)
         read_next = bench.log.read_next
-        bench.log.read_next = fail
+        bench.log.read_next = failing(MemoryError("no room to open a file"))
         bench.signer.acknowledge(UNACKED_MAX)
         drain(bench.worker)
         assert bench.counters() == [] and bench.signer.read_error_count == 1

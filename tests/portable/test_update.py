@@ -7,7 +7,7 @@ from panel import ISSUER, STRANGER, sign1
 from update_bench import FILES, Talk, line_of, list_of, manifest_of, parts_of, whole
 
 import slots
-from element import version
+from element import update, version
 from element.protocol import schema
 from element.protocol.errors import DecodeError
 from element.update import files_from_bytes, is_firmware_path
@@ -178,3 +178,54 @@ def test_a_full_flash_is_an_answer_and_no_failure():
         assert code.startswith("flash error") and (index, offset) == (0, 0)
 
     fresh(body)
+
+
+def test_a_full_heap_is_an_answer_and_the_next_begin_goes_on():
+    """Each open of a file takes a kilobyte in one piece, and any one of them may not get it."""
+    def body():
+        met = 0
+        for number in range(60):
+            scarce = Scarce(number)
+            update.open = scarce.open
+            try:
+                talk = Talk()
+                code = code_of(talk)
+                if scarce.met:
+                    met += 1
+                    assert code == update.NO_MEMORY, (number, code)
+                    assert code_of(talk) == "", number  # the same element, memory again
+            finally:
+                del update.open
+            assert slots.read() == ("a", "b", 0, ".") and talk.commits == 1
+            slots.write("a", "-", 0, ".")
+            for path in ("b/files", "b/element/agent.mpy"):
+                os.remove(path)  # something to do for the next one
+            if not scarce.met:
+                assert met > 7, met
+                return
+        raise AssertionError("never through")
+
+    fresh(body)
+
+
+def code_of(talk):
+    """Return what an update that begins ends with."""
+    place = talk.begin(manifest_of(FILES))
+    if place[2] == "":
+        place = talk.send(place[:2], parts_of(FILES))
+    return place[2] or talk.commit()[2]
+
+
+class Scarce:
+    """`open` that has no memory once, at its number-th call."""
+
+    def __init__(self, number):
+        self.left = number
+        self.met = False
+
+    def open(self, path, mode):
+        self.left -= 1
+        if self.left == -1:
+            self.met = True
+            raise MemoryError
+        return open(path, mode)

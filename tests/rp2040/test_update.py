@@ -38,6 +38,10 @@ def board(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[ServedPico
         status(served.port)  # up
         enrol(served.port, site, load_profile("lfp_16s_2500w", "wall"), 3, "acme", quiet)
         yield served, site
+        # shown when a test has failed: what the board said of it
+        print("".join(chr(byte) if 32 <= byte < 127 or byte == 10 else "~"
+                      for byte in served.sent_tail))
+    print(read_files(flash).get("failure", b"no task has failed").decode())
 
 
 def new_firmware(folder: Path, number: int,

@@ -226,7 +226,7 @@ class FlashLog:
             with open(self._paths[index], mode) as file:
                 file.write(head + struct.pack("<I", _crc(head, data)) + data)
                 file.flush()  # on Linux too it is the medium that has it now
-        except OSError:
+        except (OSError, MemoryError):
             self._size[index] = _size_of(self._paths[index])
             raise
         self._size[index] += whole_size

@@ -175,7 +175,7 @@ class Signer:
                 self._offer(self._unwritten.pop(0))
                 if self.on_written is not None:
                     self.on_written()
-        except OSError:
+        except (OSError, MemoryError):  # a file that is opened takes a kilobyte in one piece
             self.write_error_count += 1
 
     def _offer(self, entry: tuple) -> None:
@@ -216,7 +216,7 @@ class Signer:
             return True
         try:
             entry = self._log.read_next(self._given)
-        except OSError:
+        except (OSError, MemoryError):
             self.read_error_count += 1
             return True
         if entry is None:

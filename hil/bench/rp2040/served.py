@@ -37,6 +37,7 @@ READ_SIZE = 4096
 # what the pty and we hold for a program that does not read; then the board's bytes are lost
 HELD_SIZE_MAX = 1 << 20
 RX_SPEED = 8
+SENT_TAIL_SIZE = 16384
 JOIN_S_MAX = 150.0
 
 
@@ -83,13 +84,17 @@ class ServedPico:
 
     def __init__(self, flash: Path, build: Build | None = None, board: Path = BOARD,
                  battery: Battery | None = None, seed: int = 1, log: Path | None = None) -> None:
-        """flash: the file behind the flash chip; made, without files, when it is not there."""
+        """flash: the file behind the flash chip; made, without files, when it is not there.
+
+        log: where the emulator's complaints go; nowhere by default.
+        """
         self.pico = Pico(build or Build.of_checkout(), flash, seed=seed, log=log,
                          rx_speed=RX_SPEED)
         self.wiring = Wiring(load_board(board))
         self.element = Element(battery or Battery())
         self.lock = threading.RLock()
         self.lost_count = 0
+        self.sent_tail = b""  # the latest SENT_TAIL_SIZE bytes that the board sent to the port
         self._ours, self._theirs = pty.openpty()
         tty.setraw(self._theirs)  # held open: a program that leaves must not end the line
         os.set_blocking(self._ours, False)
@@ -203,6 +208,8 @@ class ServedPico:
         bms, link, _ = wiring.sent(state)
         if bms:
             self.element.bms.feed(bms, now_ms)
+        if link:
+            self.sent_tail = (self.sent_tail + link)[-SENT_TAIL_SIZE:]
         if len(self._held) + len(link) > HELD_SIZE_MAX:
             self.lost_count += len(link)
         else:
