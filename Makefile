@@ -26,11 +26,11 @@ $(VENV)/.made: pyproject.toml tools/make_venv.sh
 	tools/make_venv.sh $(VENV) $(BUILD)
 	@touch $@
 
-$(MPY): tools/get_micropython.sh
+$(MPY): tools/get_micropython.sh tools/debian.sh
 	tools/get_micropython.sh $(BUILD)
 	@touch -h $@
 
-$(RP2040): tools/get_rp2040.sh tools/rp2040_bootrom.py $(VENV)/.made
+$(RP2040): tools/get_rp2040.sh tools/debian.sh tools/rp2040_bootrom.py $(VENV)/.made
 	tools/get_rp2040.sh $(BUILD)
 	@touch $@
 

@@ -13,6 +13,7 @@ set -eu
 BUILD=${1:-build}
 BIN=$BUILD/bin/micropython
 SUITE=trixie
+. "$(dirname "$0")/debian.sh"
 
 say() { printf 'get_micropython: %s\n' "$*" >&2; }
 
@@ -45,43 +46,22 @@ done
 
 STATE=$PWD/$BUILD/apt
 case $BUILD in /*) STATE=$BUILD/apt ;; esac
-mkdir -p "$STATE/lists/partial" "$STATE/cache/archives/partial" "$STATE/etc/preferences.d"
-: >"$STATE/status"
-# the first configured Debian archive is the mirror; it is asked, never written down in the project
-MIRROR=$(apt-get indextargets --format '$(REPO_URI) $(ORIGIN)' 'Created-By: Packages' 2>/dev/null \
-    | awk '$2 == "Debian" {print $1; exit}')
-if [ -z "$MIRROR" ]; then # the lists were never fetched: read the configuration alone
-    MIRROR=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 2>/dev/null \
-        | grep '/debian/*$' | head -n 1 || true)
-fi
+MIRROR=$(debian_mirror)
 if [ -z "$MIRROR" ]; then
     say "apt has no Debian mirror configured here (apt-get indextargets lists none)."
     say "next: install MicroPython's unix port and set CELLWALL_MICROPYTHON to its path."
     exit 3
 fi
-KEYRING=/usr/share/keyrings/debian-archive-keyring.gpg
-printf 'deb [signed-by=%s] %s %s main\n' "$KEYRING" "$MIRROR" "$SUITE" >"$STATE/etc/sources.list"
-
-private_apt() { # apt-get or apt-cache, and its arguments
-    tool=$1
-    shift
-    "$tool" -q -o Dir::State="$STATE" -o Dir::State::Lists="$STATE/lists" \
-        -o Dir::State::status="$STATE/status" -o Dir::Cache="$STATE/cache" \
-        -o Dir::Etc::SourceList="$STATE/etc/sources.list" -o Dir::Etc::SourceParts=/dev/null \
-        -o Dir::Etc::Preferences=/dev/null -o Dir::Etc::PreferencesParts="$STATE/etc/preferences.d" \
-        -o APT::Architecture="$(dpkg --print-architecture)" -o APT::Sandbox::User="" \
-        -o Acquire::Retries=3 -o Acquire::Languages=none "$@"
-}
+private_state "$STATE" "$MIRROR" "$SUITE"
 say "downloading Debian's micropython ($SUITE) under $BUILD"
-if ! private_apt apt-get update >"$STATE/log" 2>&1; then
+if ! private_apt "$STATE" apt-get update >"$STATE/log" 2>&1; then
     say "apt could not read the $SUITE suite; its last words:"
     tail -n 5 "$STATE/log" >&2
     exit 3
 fi
-PACKAGES=$(private_apt apt-cache depends --recurse --no-recommends --no-suggests --no-conflicts \
-    --no-breaks --no-replaces --no-enhances micropython | grep '^[a-z]' | sort -u)
+PACKAGES=$(with_depends "$STATE" micropython)
 # shellcheck disable=SC2086 # a list of words
-if ! (cd "$STATE/cache" && private_apt apt-get download $PACKAGES >>"$STATE/log" 2>&1); then
+if ! (cd "$STATE/cache" && private_apt "$STATE" apt-get download $PACKAGES >>"$STATE/log" 2>&1); then
     say "the packages could not be downloaded; apt's last words:"
     tail -n 5 "$STATE/log" >&2
     exit 3

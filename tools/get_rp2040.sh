@@ -29,6 +29,8 @@ PYTHON=$BUILD/venv/bin/python
 # one date for every build: the image is then a function of its sources and compiler
 export SOURCE_DATE_EPOCH=1744675200 PYTHONHASHSEED=0
 
+. "$HERE/debian.sh"
+
 say() { printf 'get_rp2040: %s\n' "$*" >&2; }
 fail() { # what is wrong, what to do next, and a log whose end is shown
     say "$1"
@@ -43,7 +45,7 @@ for tool in apt-get dpkg dpkg-deb make sha256sum; do
 done
 [ -x "$PYTHON" ] || fail "$PYTHON is missing." "make setup"
 
-KEY=$(cat "$HERE/get_rp2040.sh" "$HERE/rp2040_bootrom.py" | sha256sum | cut -c 1-16)
+KEY=$(cat "$HERE/get_rp2040.sh" "$HERE/debian.sh" "$HERE/rp2040_bootrom.py" | sha256sum | cut -c 1-16)
 CACHE_ROOT=${XDG_CACHE_HOME:-${HOME:-$BUILD}/.cache}/cellwall
 mkdir -p "$CACHE_ROOT" 2>/dev/null && [ -w "$CACHE_ROOT" ] || CACHE_ROOT=$BUILD/cache
 mkdir -p "$CACHE_ROOT"
@@ -119,36 +121,19 @@ mkdir -p "$NEW"
 
 # --- packages of the configured Debian mirror -----------------------------------------------------
 
-KEYRING=/usr/share/keyrings/debian-archive-keyring.gpg
-# the first configured Debian archive is the mirror; it is asked, never written down in the project
-MIRROR=$(apt-get indextargets --format '$(REPO_URI) $(ORIGIN)' 'Created-By: Packages' 2>/dev/null \
-    | awk '$2 == "Debian" {print $1; exit}')
-if [ -z "$MIRROR" ]; then # the lists were never fetched: read the configuration alone
-    MIRROR=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 2>/dev/null \
-        | grep '/debian/*$' | head -n 1 || true)
-fi
+MIRROR=$(debian_mirror)
 [ -n "$MIRROR" ] || fail "apt has no Debian mirror configured here (apt-get indextargets)." \
     "run on Debian 12 or newer, or copy $CACHE from a machine where this worked"
 
 apt_of() { # suite, then apt-get or apt-cache with its arguments
     STATE=$WORK/apt-$1
     if [ ! -d "$STATE" ]; then
-        mkdir -p "$STATE/lists/partial" "$STATE/cache/archives/partial" "$STATE/etc/preferences.d"
-        : >"$STATE/status"
-        printf 'deb [signed-by=%s] %s %s main\ndeb-src [signed-by=%s] %s %s main\n' \
-            "$KEYRING" "$MIRROR" "$1" "$KEYRING" "$MIRROR" "$1" >"$STATE/etc/sources.list"
-        apt_of "$1" apt-get update >"$LOG" 2>&1 || fail "apt could not read the suite $1." \
+        private_state "$STATE" "$MIRROR" "$1" "deb deb-src"
+        private_apt "$STATE" apt-get update >"$LOG" 2>&1 || fail "apt could not read the suite $1." \
             "check that this machine reaches its Debian mirror (apt-get update)" "$LOG"
     fi
     shift
-    tool=$1
-    shift
-    "$tool" -q -o Dir::State="$STATE" -o Dir::State::Lists="$STATE/lists" \
-        -o Dir::State::status="$STATE/status" -o Dir::Cache="$STATE/cache" \
-        -o Dir::Etc::SourceList="$STATE/etc/sources.list" -o Dir::Etc::SourceParts=/dev/null \
-        -o Dir::Etc::Preferences=/dev/null -o Dir::Etc::PreferencesParts="$STATE/etc/preferences.d" \
-        -o APT::Architecture="$(dpkg --print-architecture)" -o APT::Sandbox::User="" \
-        -o Acquire::Retries=3 -o Acquire::Languages=none "$@"
+    private_apt "$STATE" "$@"
 }
 unpack() { # suite, folder, packages: download and unpack, installing nothing
     suite=$1
