@@ -19,7 +19,7 @@ _HELP = (
     "status                what the element does and why",
     "cells                 every cell and thermometer",
     "limits                what the credential permits",
-    "trips                 the latch with its first cause, the last events and failure",
+    "trips                 the latch with its first cause, last events, last failure",
     "log                   the last lines of the log",
     "set-zone N            obey the trips of zone N too; 0: only the credential's",
     "maintenance           hold power at zero, over resets, until `maintenance off`",

@@ -252,6 +252,24 @@ def chain_goes_on(fail):
     assert bench.counters() == Bench().counters() == [1, 2, 3, 4, 5, 6]
 
 
+def test_every_append_is_told():
+    def body():
+        bench = Bench()
+        written = []
+        bench.signer.on_written = lambda: written.append(bench.log.acknowledged)
+        bench.events(3)
+        assert len(written) == 3
+        append = bench.log.append
+        bench.log.append = fail
+        bench.events(1)
+        assert len(written) == 3
+        bench.log.append = append
+        bench.events(1)
+        assert len(written) == 5
+
+    in_folder("signer_written", body)
+
+
 def test_what_waits_for_the_flash_is_bounded_and_what_is_given_up_is_told():
     def body():
         bench = Bench(8)

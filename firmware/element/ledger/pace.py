@@ -49,7 +49,7 @@ class Pace:
             try:
                 with open(self._path, "wb") as file:
                     file.write(b"p")
-            except OSError:
+            except (OSError, MemoryError):
                 return True  # what matters is written elsewhere, and says so
             self._write_count += 1
             if hal.ticks_diff(hal.ticks_ms(), began) >= ERASE_MS_MIN:
