@@ -4,7 +4,7 @@ import ast
 
 from . import tree
 
-STANDARD = {"asyncio", "array", "binascii", "collections", "errno", "gc", "hashlib", "math",
+STANDARD = {"asyncio", "array", "binascii", "collections", "errno", "gc", "hashlib", "io", "math",
             "micropython", "os", "select", "struct", "sys", "time"}
 HARDWARE = {"machine", "network", "bluetooth", "rp2", "esp", "esp32", "ffi", "termios"}
 OURS = ("element", "host_tools", "hil", "tests", "tools", "boards", "firmware")
