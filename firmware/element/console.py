@@ -108,7 +108,7 @@ class Console:
             ("board", "%s, firmware %s" % (agent.board.NAME, version.TEXT)),
             ("hardware", _hex(hal.unique_id())),
             ("element", _hex(agent.enrolment.element_id)),
-            ("enrolled", "zone %d" % agent.enrolment.zone if agent.enrolment.enrolled else "no"),
+            ("enrolled", self._enrolled()),
             ("state", texts.name_of(texts.STATE_NAMES, control.state)),
             ("held by", ", ".join(inhibits) or "nothing"),
             ("trip", texts.cause_name(agent.interlock.cause)),
@@ -125,6 +125,14 @@ class Console:
             ("slot", agent.service.slot_text()),
         ):
             self._say("%-10s%s" % (name, value))
+
+    def _enrolled(self) -> str:
+        """Return the zone, and whether the stored credential has been verified since the boot."""
+        enrolment = self._agent.enrolment
+        if not enrolment.enrolled:
+            return "no"
+        return "zone %d%s" % (enrolment.zone,
+                              "" if enrolment.proven else ", the credential is being checked")
 
     def _bms(self, now: int) -> str:
         """Return the BMS's line: its values, or why there are none."""

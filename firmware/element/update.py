@@ -32,6 +32,7 @@ FILE_SIZE_MAX = 65536
 TOTAL_SIZE_MAX = 400_000
 LIST_SIZE_MAX = 16384
 _PATH_SIZE_MAX = 64
+_LINE_SIZE_MAX = 160
 _HASH_BYTES_PER_STEP = 1024
 MANIFEST_FILE = "/manifest"
 LIST_FILE = "/files"
@@ -208,7 +209,8 @@ class Updater:
     def _whole(self, index: int) -> None:
         """Take note that a file is whole; after the last one the place is behind it."""
         if index == 0:
-            self._files = files_from_bytes(read_file(self._slot + LIST_FILE))
+            with open(self._slot + LIST_FILE, "rb") as file:
+                self._files = files_of(file)
         if index == len(self._files):
             self._index = index + 1
             self._offset = 0
@@ -318,16 +320,22 @@ class _WipeJob:
         return False
 
 
-def files_from_bytes(data: bytes) -> list:
+def files_of(file) -> list:
     """Return the (path, size in bytes, SHA-256) of an update's list. Raises DecodeError.
 
+    file: the open list file; it is read line by line, as a board has no room for it in one piece.
     A line a file: 64 hexadecimal digits, size, path, one space between, a line feed behind.
     Paths lie under element/, name compiled modules, and lead nowhere else.
     """
     files = []
     total = 0
-    for line in data.split(b"\n")[:-1]:
-        parts = line.split(b" ")
+    while True:
+        line = file.readline(_LINE_SIZE_MAX)
+        if not line:
+            break
+        if line[-1:] != b"\n" or len(files) >= FILE_COUNT_MAX:
+            raise DecodeError("files", len(files))
+        parts = line[:-1].split(b" ")
         if len(parts) != 3 or len(parts[0]) != 64:
             raise DecodeError("file", None)
         try:
@@ -342,8 +350,8 @@ def files_from_bytes(data: bytes) -> list:
             raise DecodeError("size", size)
         total += size
         files.append((path, size, digest))
-    if not 0 < len(files) <= FILE_COUNT_MAX or total > TOTAL_SIZE_MAX or data[-1:] != b"\n":
-        raise DecodeError("files", None)
+    if not files or total > TOTAL_SIZE_MAX:
+        raise DecodeError("files", total)
     return files
 
 

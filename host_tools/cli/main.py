@@ -18,6 +18,7 @@ from host_tools.cli import (
     board_commands,
     console_command,
     hil_commands,
+    release_command,
     verify_command,
 )
 
@@ -44,6 +45,7 @@ for _name, _examples, _command in (
     ("doctor", board_commands.DOCTOR_EXAMPLES, board_commands.doctor_command),
     ("console", console_command.EXAMPLES, console_command.console_command),
     ("update", board_commands.UPDATE_EXAMPLES, board_commands.update_command),
+    ("release", release_command.EXAMPLES, release_command.release_command),
 ):
     app.command(_name, epilog=_examples, no_args_is_help=True)(_command)
 

@@ -1,8 +1,9 @@
 """The keys and elements of one site as files in a folder, for the tools of the command line.
 
 `keys/*.pem` are private (PKCS #8, mode 0600, folder 0700); `elements/<id>.json` says what each
-element is and where it was enrolled. An element's session key is not stored: it follows from the
-aggregator's key and the element's, which is in its credential.
+element is and where it was enrolled; `releases.cborseq` has every release order (RFC 8742). An
+element's session key is not stored: it follows from the aggregator's key and the element's, which
+is in its credential.
 """
 
 import json
@@ -121,6 +122,18 @@ class Site:
             raise BusError("no such element" if not found else "several elements",
                            f"{name}; here: {known}")
         return found[0]
+
+    def port_of(self, name: str) -> str:
+        """Return the port that is named, or where the element was whose id begins with name."""
+        is_port = "/" in name or name.upper().startswith("COM")
+        return name if is_port else self.element(name).port
+
+    def file_release(self, order: bytes) -> None:
+        """Keep a signed release order, on the medium before it goes out: a CBOR sequence."""
+        with (self.folder / "releases.cborseq").open("ab") as file:
+            file.write(order)
+            file.flush()
+            os.fsync(file.fileno())
 
     def save(self, entry: ElementEntry) -> None:
         """Keep an element's entry, replacing the one before."""

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from element.protocol import schema
 from element.protocol.errors import BusError
 from element.protocol.wire import Wire
 from host_tools.identity.issuer import Enrolled
@@ -17,6 +18,7 @@ from host_tools.provision.ports import busy, check_port
 STEP_S = 0.02
 COMMAND_S_MAX = 5.0
 SESSION_S_MAX = 10.0
+RECORD_EVERY_MS = 300_000
 TEXT_SIZE_MAX = 65536
 INTERRUPT_S_MAX = 1.5
 # Before the first command: an answer to whoever had the cable before may still be on its way.
@@ -211,3 +213,8 @@ class Cable:
         """Send a session message. Raises BusError without a session."""
         if not self.element.send(kind, fields):
             raise BusError("no session with the element", self.name)
+
+    def set_clock(self) -> None:
+        """Set the element's clock by this machine's, which begins its side of the session too."""
+        self.send(schema.TIME_SYNC, {"unix_ms": time.time_ns() // 1_000_000,
+                                     "record_interval_ms": RECORD_EVERY_MS})

@@ -1,6 +1,7 @@
 """Check how an element takes a new firmware: element.update."""
 
 import os
+from io import BytesIO
 
 from fakes import in_folder
 from panel import ISSUER, STRANGER, sign1
@@ -10,7 +11,7 @@ import slots
 from element import update, version
 from element.protocol import schema
 from element.protocol.errors import DecodeError
-from element.update import files_from_bytes, is_firmware_path
+from element.update import files_of, is_firmware_path
 
 
 def fresh(body):
@@ -141,7 +142,7 @@ def test_a_list_that_leads_elsewhere_is_refused_whole():
                  "element/.mpy", "element/A.mpy", "element/" + "a" * 60 + ".mpy", "element"):
         assert not is_firmware_path(path), path
         try:
-            files_from_bytes(line_of(path, 3, bytes(32)))
+            files_of(BytesIO(line_of(path, 3, bytes(32))))
         except DecodeError:
             continue
         raise AssertionError(path)
@@ -153,11 +154,11 @@ def test_a_list_that_leads_elsewhere_is_refused_whole():
                  b"".join([line_of("element/a%d.mpy" % n, 60000, bytes(32)) for n in range(8)]),
                  b"".join([line_of("element/a%d.mpy" % n, 3, bytes(32)) for n in range(201)])):
         try:
-            files_from_bytes(data)
+            files_of(BytesIO(data))
         except DecodeError:
             continue
         raise AssertionError(data)
-    assert len(files_from_bytes(list_of(FILES))) == 3
+    assert len(files_of(BytesIO(list_of(FILES)))) == 3
 
     def body():
         listed = line_of("board.mpy", 3, bytes(32))
