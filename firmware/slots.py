@@ -149,5 +149,8 @@ def _restart():
     except ImportError:
         raise SystemExit(3)
     # time to read, and for Ctrl-C: a board that fails at every start must stay reachable
+    from micropython import kbd_intr
+
+    kbd_intr(3)
     time.sleep(RETRY_S)
     reset()

@@ -15,6 +15,7 @@ import gc
 import hashlib
 import os
 import sys
+from array import array
 
 from . import version
 from .crypto import p256
@@ -56,6 +57,7 @@ class Updater:
         self._files = None
         self._index = 0  # 0 is the list, files count from 1
         self._offset = 0
+        self._wanted = None  # (path, size, SHA-256) of the file at index
         self._out = None
         self._busy = False
         self.on_commit = None
@@ -168,7 +170,7 @@ class Updater:
         """Look for the first file from index on that is not whole; answers when it is found."""
         self._index = index
         self._offset = 0
-        path, size, digest = self._entry(index)
+        self._wanted = path, size, digest = self._entry(index)
         job = _HashJob(path, size)
 
         def hashed(_job) -> None:
@@ -203,7 +205,9 @@ class Updater:
         if index == 0:
             manifest = self._manifest
             return self._slot + LIST_FILE, manifest["list_size"], manifest["list_sha256"]
-        path, size, digest = self._files[index - 1]
+        with open(self._slot + LIST_FILE, "rb") as file:
+            file.seek(self._files[index - 1])
+            path, size, digest = entry_of(file.readline(_LINE_SIZE_MAX))
         return self._slot + "/" + path, size, digest
 
     def _whole(self, index: int) -> None:
@@ -223,7 +227,7 @@ class Updater:
             return "out of order"
         if self._files is not None and self._index > len(self._files):
             return "nothing is missing"
-        path, size, _ = self._entry(self._index)
+        path, size, _ = self._wanted
         data = fields["data"]
         if not data or self._offset + len(data) > size:
             return "size"
@@ -320,39 +324,48 @@ class _WipeJob:
         return False
 
 
-def files_of(file) -> list:
-    """Return the (path, size in bytes, SHA-256) of an update's list. Raises DecodeError.
+def files_of(file):
+    """Return the offsets of the lines of an update's open list file, every one checked.
 
-    file: the open list file; it is read line by line, as a board has no room for it in one piece.
-    A line a file: 64 hexadecimal digits, size, path, one space between, a line feed behind.
-    Paths lie under element/, name compiled modules, and lead nowhere else.
+    Raises DecodeError. A line a file: 64 hexadecimal digits, size, path, one space between, a
+    line feed behind. A board has no room for the list in one piece, and what it keeps of it in
+    many pieces would keep the heap in pieces.
     """
-    files = []
-    total = 0
+    offsets = array("H")
+    total = at = 0
     while True:
         line = file.readline(_LINE_SIZE_MAX)
         if not line:
             break
-        if line[-1:] != b"\n" or len(files) >= FILE_COUNT_MAX:
-            raise DecodeError("files", len(files))
-        parts = line[:-1].split(b" ")
-        if len(parts) != 3 or len(parts[0]) != 64:
-            raise DecodeError("file", None)
-        try:
-            digest = binascii.unhexlify(parts[0])
-            size = int(parts[1])
-            path = parts[2].decode()
-        except (ValueError, UnicodeError):
-            raise DecodeError("file", None)
-        if not is_firmware_path(path):
-            raise DecodeError("path", None)
-        if not 0 < size <= FILE_SIZE_MAX:
-            raise DecodeError("size", size)
-        total += size
-        files.append((path, size, digest))
-    if not files or total > TOTAL_SIZE_MAX:
+        if len(offsets) >= FILE_COUNT_MAX or at > LIST_SIZE_MAX:
+            raise DecodeError("files", len(offsets))
+        total += entry_of(line)[1]
+        offsets.append(at)
+        at += len(line)
+    if not offsets or total > TOTAL_SIZE_MAX:
         raise DecodeError("files", total)
-    return files
+    return offsets
+
+
+def entry_of(line: bytes) -> tuple:
+    """Return (path, size in bytes, SHA-256) of a line of the list. Raises DecodeError.
+
+    Paths lie under element/, name compiled modules, and lead nowhere else.
+    """
+    parts = line[:-1].split(b" ")
+    if line[-1:] != b"\n" or len(parts) != 3 or len(parts[0]) != 64:
+        raise DecodeError("file", None)
+    try:
+        digest = binascii.unhexlify(parts[0])
+        size = int(parts[1])
+        path = parts[2].decode()
+    except (ValueError, UnicodeError):
+        raise DecodeError("file", None)
+    if not is_firmware_path(path):
+        raise DecodeError("path", None)
+    if not 0 < size <= FILE_SIZE_MAX:
+        raise DecodeError("size", size)
+    return path, size, digest
 
 
 def is_firmware_path(path: str) -> bool:

@@ -6,7 +6,6 @@ mpy-cross without line numbers (-O3). Files are named by their place on the boar
 """
 
 import hashlib
-import os
 import re
 import subprocess
 import sys
@@ -17,10 +16,11 @@ from pathlib import Path
 
 from element.protocol.errors import BusError
 from host_tools.provision.fold import fold
+from host_tools.provision.marks import cache_folder
 from host_tools.provision.shorten import shorten
 
 # Started by MicroPython itself, by these names: they stay sources.
-_SOURCES = ("boot.py", "main.py")
+_SOURCES = ("main.py",)
 # The bench's own ports; no board but its virtual one has them.
 _VIRTUAL = "virtual"
 _BENCH_ONLY = ("element.hal.lockstep", "element.hal.unix", "element.hal.header")
@@ -106,8 +106,7 @@ def compile_sources(texts: dict[str, str], mpy_cross: Sequence[str]) -> dict[str
 
 
 def _cache_folder() -> Path:
-    cache = os.environ.get("XDG_CACHE_HOME")
-    folder = Path(cache or Path.home() / ".cache") / "cellwall" / "mpy"
+    folder = cache_folder() / "mpy"
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 

@@ -76,6 +76,12 @@ def test_a_cut_in_the_middle_of_an_update_leaves_the_old_and_the_next_try_goes_o
         board: tuple[ServedPico, Site], tmp_path: Path) -> None:
     served, site = board
     firmware = new_firmware(tmp_path, 5001)
+    # what a person does before an update: it leaves the heap in smaller pieces
+    with Cable(served.port, site.known()) as cable:
+        for line in ("status", "cells", "limits", "trips", "log", "help"):
+            cable.command(line)
+    with pytest.raises(BusError, match="older than what runs"):
+        update(served.port, site, new_firmware(tmp_path, 1), quiet)
     with served.lock:
         served.pico.cut_power_at(60, "middle")
     with pytest.raises(BusError):
@@ -87,6 +93,7 @@ def test_a_cut_in_the_middle_of_an_update_leaves_the_old_and_the_next_try_goes_o
     assert done.version == "0.5001" and 0 < done.sent_bytes < total
     after = status(served.port)
     assert "firmware 0.5001" in after["board"] and after["slot"] == "b"
+    assert after["trip"] == "none"
     with served.lock:
         served.pico.power_off()
         files = read_files(served.pico.flash)

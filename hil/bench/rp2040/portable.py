@@ -64,7 +64,7 @@ class PortableBoard:
         folder.mkdir(parents=True, exist_ok=True)
         files = package_files(self._build, root / "firmware" / "element")
         for path in sorted((root / "firmware").glob("*.py")):
-            if path.name not in ("main.py", "boot.py"):
+            if path.name != "main.py":
                 files[f"{path.stem}.mpy"] = compile_file(self._build, path, path.name)
         files["portable_runner.mpy"] = self._compiled(root / "tests" / "portable_runner.py")
         for path in sorted(self._portable.glob("*.py")):
