@@ -38,6 +38,8 @@ NOT_ON_BOARD: dict[str, str] = {
     "test_console.test_maintenance_outlasts_a_restart_and_a_message_does_not_end_it": _PANEL,
     "test_console.test_what_comes_in_as_noise_fails_nothing_and_stops_no_tick": _PANEL,
     "test_power_cut": "a life runs inside a flash operation of another: too deep for the C stack",
+    "test_agent.test_an_order_is_spent_over_a_restart":
+        "three lives, each with its simulated panel, outgrow the one heap",
     "test_agent.test_an_expired_credential_admits_nothing_but_zero": _PANEL,
     "test_agent.test_statements_are_repeated_until_they_are_acknowledged": _PANEL,
     "test_signer.test_an_element_catches_up_with_its_host": _PANEL,

@@ -10,7 +10,7 @@ from bleak import BleakClient
 from bleak.exc import BleakError
 
 from element.protocol.errors import BusError
-from host_tools.links.serial_link import SerialLink
+from host_tools.links.ports import open_port
 
 POLL_S = 0.005
 CONNECT_S_MAX = 20.0
@@ -53,8 +53,8 @@ class SerialLine:
     silence_text = ""
 
     def __init__(self, port: str, baud: int) -> None:
-        """Open the port. Raises BusError with its name when it cannot be opened."""
-        self._link = SerialLink(port, baud)
+        """Open the port. Raises BusError, saying what to do, when it cannot be opened."""
+        self._link = open_port(port, baud)
 
     async def send(self, data: bytes) -> None:
         """Send bytes; what an unplugged adapter loses is not answered."""

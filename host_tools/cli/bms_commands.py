@@ -136,8 +136,8 @@ def read(
 ) -> None:
     """Show what a BMS says: voltages, current, SoC, cells, alarms, FETs. Writes nothing to it.
 
-    Exit 0 when the last look was whole, 1 when something in it was missing or implausible, 3 when
-    nobody answers.
+    Exit 0 when the last look was whole, 1 when something in it was missing or
+    implausible, 3 when nobody answers, 4 after Ctrl-C.
     """
     if family != "auto" and family not in FAMILIES:
         raise typer.BadParameter(f"{family!r} is not one of {', '.join(FAMILIES)}, auto",

@@ -36,7 +36,8 @@ RUN_EXAMPLES = (
 @app.command("run", epilog=RUN_EXAMPLES)
 def hil_run(
     scenario: Annotated[
-        str, typer.Argument(help="A scenario's name or YAML file.")] = "default",
+        str, typer.Argument(
+            metavar="SCENARIO", help="A scenario's name or YAML file.")] = "default",
     signal: Annotated[
         str | None, typer.Option(
             help="Regulation from a CSV: first column seconds, others percent of full power.",
@@ -60,8 +61,8 @@ def hil_run(
 ) -> None:
     """Run a scenario with the real element firmware and judge it.
 
-    Exit 0 when every limit is met, 1 when one is missed, 3 when the rig fails, 4 after Ctrl-C
-    (the elements go to zero first).
+    Exit 0 when every limit is met, 1 when one is missed, 3 when the rig fails,
+    4 after Ctrl-C (the elements go to zero first).
     """
     from hil.bench.session import Session
 

@@ -4,13 +4,18 @@ Exit codes: 0 done, 1 failed or a limit missed, 2 wrong usage, 3 rig or device f
 safe.
 """
 
+import errno
+import json
+import re
 import sys
 import traceback
 from importlib.metadata import version
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
+from typer.core import TyperGroup
 
 from element.protocol.errors import BusError, Error
 from host_tools.cli import (
@@ -21,15 +26,33 @@ from host_tools.cli import (
     release_command,
     verify_command,
 )
+from host_tools.provision.cable import RefusedError
+from host_tools.provision.stopped import StoppedError, stoppable
 
 EXIT_DONE = 0
 EXIT_FAILED = 1
 EXIT_USAGE = 2
 EXIT_RIG = 3
 EXIT_STOPPED = 4
+_NEXT = re.compile(r"(?:\n\s*|; )next: ")
+# A write that fails so names no file.
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+
+
+class StoppableGroup(TyperGroup):
+    """The commands. Ctrl-C in one that has no words of its own for it is a StoppedError too.
+
+    typer itself would leave with 130.
+    """
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command that was asked for."""
+        with stoppable("", ""):
+            return super().invoke(ctx)
+
 
 app = typer.Typer(
-    name="cellwall",
+    name="cellwall", cls=StoppableGroup,
     help="Batteries in walls, columns and cabinets as one dispatchable resource.",
     no_args_is_help=True, add_completion=False, rich_markup_mode="rich",
     pretty_exceptions_enable=False,
@@ -66,8 +89,11 @@ def _root(
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the command line; returns the exit code and never raises for a user's mistake."""
-    errors = Console(stderr=True, highlight=False)
+    """Run the command line; returns the exit code and never raises for a user's mistake.
+
+    With --json an error is an object on stdout too: `error` in words, and `next`, what to do.
+    """
+    as_json = "--json" in (sys.argv[1:] if argv is None else argv)
     try:
         outcome = app(args=argv, standalone_mode=False)
         return outcome if isinstance(outcome, int) else EXIT_DONE
@@ -75,22 +101,52 @@ def main(argv: list[str] | None = None) -> int:
         show = getattr(error, "show", None)
         if callable(show):
             show()
+        if as_json:
+            words = getattr(error, "format_message", error.__str__)()
+            typer.echo(json.dumps({"error": words, "next": "the same with --help"}))
         return EXIT_USAGE
     except (typer.Abort, KeyboardInterrupt):
-        errors.print("stopped")
-        return EXIT_STOPPED
+        return _tell(StoppedError(), "stopped", as_json, EXIT_STOPPED)
+    except StoppedError as error:
+        return _tell(error, "stopped", as_json, EXIT_STOPPED)
     except typer.Exit as error:
         return error.exit_code
+    except RefusedError as error:
+        return _tell(error, "refused", as_json, EXIT_RIG)
     except BusError as error:
-        errors.print(f"[red]rig fault:[/] {error.code}: {error.value}", soft_wrap=True)
-        return EXIT_RIG
+        return _tell(error, "rig fault", as_json, EXIT_RIG)
     except Error as error:
-        errors.print(f"[red]error:[/] {error.code}: {error.value}", soft_wrap=True)
-        return EXIT_FAILED
+        return _tell(error, "error", as_json, EXIT_FAILED)
     except Exception as error:
+        if isinstance(error, OSError) and (error.filename or error.errno in _NO_ROOM):
+            return _tell(_of_a_file(error), "error", as_json, EXIT_RIG)
         traceback.print_exc()
-        errors.print(f"[red]this is a defect of cellwall:[/] {type(error).__name__}")
-        return EXIT_FAILED
+        return _tell(Error(type(error).__name__), "this is a defect of cellwall", as_json,
+                     EXIT_FAILED)
+
+
+def _of_a_file(error: OSError) -> Error:
+    """Return the error for a file of the user's that cannot be used."""
+    return Error("a file cannot be used", f"{error.filename or 'a write'}: {error.strerror}\n"
+                 "  next: see who may read and write it; --site names another folder for the "
+                 "site, XDG_CACHE_HOME for the cache")
+
+
+def _tell(error: Error, label: str, as_json: bool, code: int) -> int:
+    """Say what went wrong and what to do next, on stderr and for programs; returns the code."""
+    if isinstance(error, StoppedError):
+        text, next_step = error.code, str(error.value or "")
+        shown = text + (f"; next: {next_step}" if next_step else "")
+    else:
+        shown = error.code + ("" if error.value in (None, "") else f": {error.value}")
+        text, next_step = (*_NEXT.split(shown, maxsplit=1), "")[:2]
+    Console(stderr=True, highlight=False).print(
+        f"[red]{label}{':' if shown else ''}[/] {escape(shown)}".rstrip(), soft_wrap=True)
+    if as_json:
+        words = f"{label}: {text}" if text else label
+        typer.echo(json.dumps({"error": "; ".join(map(str.strip, words.splitlines())),
+                               "next": " ".join(next_step.split())}))
+    return code
 
 
 def run() -> None:

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -38,7 +39,9 @@ def show_results(results: dict[str, Any], folder: Path, console: Console) -> Non
 
 
 def _show_segments(results: dict[str, Any], console: Console) -> None:
-    table = Table(title="Tracking at the meter", title_justify="left")
+    # without lines between columns the longest name of a segment fits 80 of them
+    table = Table(title="Tracking at the meter", title_justify="left", box=SIMPLE_HEAD,
+                  show_edge=False, pad_edge=False, collapse_padding=True)
     for name in ("segment", "e1 %", "e2 %", "RMSE %", "composite", "delay", "precision"):
         table.add_column(name, justify="left" if name == "segment" else "right",
                          overflow="fold")

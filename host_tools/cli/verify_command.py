@@ -30,8 +30,8 @@ def verify(
 ) -> None:
     """Check every signed statement of a run, offline, against the trust root.
 
-    Says which statement fails and why. Exit 0 when all hold, 1 when one does not, 2 when DIR
-    holds no run.
+    Says which statement fails and why. Exit 0 when all hold, 1 when one does
+    not, 2 when DIR holds no run.
     """
     if not folder.is_dir():
         raise typer.BadParameter(f"{folder} is not a folder", param_hint="DIR")

@@ -12,8 +12,7 @@ from element.protocol.errors import BusError
 from element.protocol.wire import Wire
 from host_tools.identity.issuer import Enrolled
 from host_tools.links.element_port import ElementPort
-from host_tools.links.serial_link import SerialLink
-from host_tools.provision.ports import busy, check_port
+from host_tools.links.ports import open_port
 
 STEP_S = 0.02
 COMMAND_S_MAX = 5.0
@@ -40,7 +39,7 @@ def _is_end(line: str) -> bool:
 
 
 class RefusedError(BusError):
-    """The element refused a command; `value` is why."""
+    """The element refuses what it was asked for; `value` is why."""
 
 
 class Cable:
@@ -55,11 +54,7 @@ class Cable:
     def __init__(self, port: str, known: dict[bytes, Enrolled] | None = None,
                  grant: Grant | None = None) -> None:
         """Raises BusError, saying what to do, when the port does not open."""
-        check_port(port)
-        try:
-            self._link = SerialLink(port)
-        except BusError as error:
-            raise busy(port) from error
+        self._link = open_port(port)
         self.name = port
         self._known = {} if known is None else known
         self.log: list[str] = []
@@ -154,11 +149,14 @@ class Cable:
         # the zero ends whatever stood on the line; frames behind the text begin with one too
         self._link.send(b"\x00" + line.encode("ascii") + b"\r\x00")
         self._asked = True
-        found = self.until(lambda: any(map(_is_end, self._lines)), limit_s)
-        self._asked = False
+        found = False
+        try:
+            found = self.until(lambda: any(map(_is_end, self._lines)), limit_s)
+        finally:  # after Ctrl-C too the answer to this one may still come
+            self._asked = False
+            self._settled = found
         lines = [one for one in self._lines if one != line]  # without its echo
         if not found:
-            self._settled = False
             raise BusError("no answer from the element's console",
                            f"{self.name}\n  next: check that this is the element's port and that "
                            "firmware is on it (cellwall flash)")

@@ -12,7 +12,7 @@ from typing import Any
 
 from element.protocol import codes, schema, texts
 from element.protocol.errors import BusError
-from host_tools.identity.site import Site
+from host_tools.identity.site import Site, default_folder
 from host_tools.provision.cable import Cable
 
 BMS_AGE_MS_MAX = 2000
@@ -25,7 +25,7 @@ READY_S_MAX = 10.0
 TEST_SHARE_PCT = 2
 TEST_LEASE_MS = 1500
 TEST_S_MAX = 8.0
-PASSED, FAILED, SKIPPED = "pass", "FAIL", "skip"
+PASSED, FAILED, SKIPPED = "pass", "fail", "skip"
 _BMS_AT_REST = re.compile(r"(\d+) ms old, (\d+) mV, (-?\d+) mA, SoC (\d+) bp, FETs (\d)")
 
 
@@ -141,7 +141,8 @@ class Doctor:
         closed = self._wait_for("closed")
         return Check(name, PASSED if closed else FAILED,
                      "opened and closed" if closed else "it stays open",
-                     "release the trip with the life-safety key" if closed
+                     f"cellwall release {self._cable.name} (it needs the life-safety key)"
+                     if closed
                      else "close the loop: alarm contact to ground")
 
     def _wait_for(self, state: str) -> bool:
@@ -167,7 +168,13 @@ class Doctor:
     def _session(self, status: dict[str, str]) -> Check:
         name = "enrolled with this site"
         if status["enrolled"] == "no":
-            return Check(name, FAILED, "not enrolled", "cellwall enrol PORT")
+            folder = self._site.folder
+            step = f"cellwall enrol {self._cable.name} --zone N"
+            return Check(name, FAILED, "not enrolled",
+                         step if folder == default_folder() else f"{step} --site {folder}")
+        if not self._site.exists:
+            return Check(name, FAILED, f"no site keys: {self._site.folder}",
+                         "name the folder of the site that enrolled it with --site")
         try:
             self._cable.session()
         except BusError as error:
@@ -175,8 +182,7 @@ class Doctor:
         return Check(name, PASSED, f"{status['enrolled']}, session open")
 
     def _clock(self) -> Check:
-        unix_ms = time.time_ns() // 1_000_000
-        self._cable.send(schema.TIME_SYNC, {"unix_ms": unix_ms, "record_interval_ms": 300_000})
+        self._cable.set_clock()
         self._cable.until(lambda: False, 0.5)
         says = self._cable.status().get("clock", "not set")
         now_ms = time.time_ns() // 1_000_000
@@ -202,8 +208,13 @@ class Doctor:
             cause = self._telemetry.get("trip_cause", codes.TRIP_NONE)
             if cause:
                 why.append("tripped: " + texts.cause_name(cause))
-            return Check(name, FAILED, f"no power is permitted: {', '.join(why) or 'SoC'}",
-                         "console: status, trips, limits")
+            step = "console: status, trips, limits"
+            if cause:
+                step = ("console: trips; when the cause is ended: "
+                        f"cellwall release {self._cable.name}")
+            elif inhibits == codes.INHIBIT_MAINTENANCE:
+                step = "console: maintenance off"
+            return Check(name, FAILED, f"no power is permitted: {', '.join(why) or 'SoC'}", step)
         return self._moved(name, self._test_power_mw(ready_mw))
 
     def _ready_mw(self) -> int:

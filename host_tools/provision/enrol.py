@@ -5,8 +5,11 @@ profile is a YAML file with the fields of `schema.PROFILE`, names in place of nu
 and `services`.
 """
 
+import errno
+import os
 import time
 from collections.abc import Callable
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +20,26 @@ from element.protocol import codes, schema
 from element.protocol.errors import BusError, RangeError
 from host_tools.identity.issuer import Enrolled, Issuer
 from host_tools.identity.site import ElementEntry, Site
-from host_tools.provision.cable import Cable
+from host_tools.provision.cable import Cable, RefusedError
+from host_tools.provision.stopped import stoppable
 
 PROFILES = Path(__file__).with_name("profiles")
 ENROL_S_MAX = 30.0
+AGAIN = "enrol again"
 SERVICES = {
     "regulation": codes.SERVICE_REGULATION, "energy": codes.SERVICE_ENERGY,
     "test": codes.SERVICE_TEST, "frequency": codes.SERVICE_FREQUENCY,
     "backup": codes.SERVICE_BACKUP, "capacity": codes.SERVICE_CAPACITY,
 }
+
+
+class Role(StrEnum):
+    """What part of a building an element is in."""
+
+    WALL = "wall"
+    COLUMN = "column"
+    FLOOR = "floor"
+    CABINET = "cabinet"
 
 
 def load_profile(name: str, role: str) -> dict[str, Any]:
@@ -60,14 +74,14 @@ def enrol(port: str, site: Site, profile: dict[str, Any], zone: int, tenant: str
           progress: Callable[[str], None]) -> ElementEntry:
     """Enrol the element at port with the site's issuer and keep its entry.
 
-    Raises BusError when it does not answer, refuses, or is enrolled already.
+    A site that has no keys gets them when an element has answered. Raises BusError when it does
+    not answer, refuses, or is enrolled already, StoppedError after Ctrl-C.
     """
-    site.create()
-    issuer = Issuer(site.authorities(), "site issuer")
+    made: list[Issuer] = []
 
     def grant(request: bytes, challenge: bytes) -> tuple[Enrolled, dict[str, Any]]:
         progress("the element checks its credential")
-        enrolled, fields = issuer.enrol(
+        enrolled, fields = made[0].enrol(
             request, challenge, profile, zone, tenant, int(time.time()))
         # kept before the element may take it: once it has, no other credential will do
         site.save(ElementEntry(
@@ -76,14 +90,39 @@ def enrol(port: str, site: Site, profile: dict[str, Any], zone: int, tenant: str
         return enrolled, fields
 
     board = ""
-    known = site.known()
-    with Cable(port, known, grant) as cable:
+    known = site.known() if site.exists else {}
+    with stoppable("the element is not enrolled", AGAIN), Cable(port, known, grant) as cable:
         status = cable.status()
         if status.get("enrolled", "no") != "no":
-            ours = bytes.fromhex(status["element"]) in known
-            raise BusError("already enrolled", f"element {status['element']}, "
-                           f"{status['enrolled']}, {'by this site' if ours else 'elsewhere'}")
+            raise _enrolled_already(port, status, bytes.fromhex(status["element"]) in known)
         board = status["board"].partition(",")[0]
+        _make(site)
+        known.update(site.known())
+        made.append(Issuer(site.authorities(), "site issuer"))
         progress("the element signs its request")
-        element_id = cable.session(ENROL_S_MAX)
+        with stoppable("the element is enrolled, or not: its credential was on the way",
+                       f"{AGAIN}: it says which"):
+            element_id = cable.session(ENROL_S_MAX)
     return site.element(element_id.hex())
+
+
+def _make(site: Site) -> None:
+    """Make what the site's folder lacks. Raises BusError where that cannot be written."""
+    try:
+        site.create()
+        (site.folder / "elements").mkdir(exist_ok=True)
+        if not os.access(site.folder / "elements", os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    except OSError as error:
+        raise BusError("the site's folder cannot be written", f"{site.folder}: {error.strerror}\n"
+                       "  next: name another folder with --site") from error
+
+
+def _enrolled_already(port: str, status: dict[str, str], by_us: bool) -> RefusedError:
+    """Return the refusal for an element that has its credential."""
+    return RefusedError("already enrolled", (
+        f"element {status['element']}, {status['enrolled']}, "
+        + (f"by this site\n  next: nothing is missing; cellwall doctor {port} checks it, and "
+           "the console's `set-zone N` adds a zone" if by_us else
+           "elsewhere\n  next: name that site's folder with --site; a board whose flash is erased "
+           "(mpremote, esptool) is a new element")))

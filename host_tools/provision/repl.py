@@ -13,7 +13,7 @@ from mpremote.transport_serial import SerialTransport  # type: ignore[import-unt
 from serial import SerialException
 
 from element.protocol.errors import BusError
-from host_tools.provision.ports import busy, check_port
+from host_tools.links.ports import busy, check_port
 
 # The last is what mpremote makes of a window size that does not come.
 _FAILURES = (TransportError, SerialException, OSError, struct.error)

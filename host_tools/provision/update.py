@@ -16,7 +16,8 @@ from host_tools import codec
 from host_tools.identity.keys import KeyPair
 from host_tools.identity.site import Site
 from host_tools.provision.build import Firmware, sha256_hex
-from host_tools.provision.cable import Cable
+from host_tools.provision.cable import Cable, RefusedError
+from host_tools.provision.stopped import stoppable
 
 # A begin verifies a signature, empties a slot, and hashes what is there: 8 s on an RP2040.
 ANSWER_S_MAX = 20.0
@@ -26,19 +27,30 @@ TRIAL_S_MAX = 180.0
 WAIT_AT_POWER_S = 2.0
 POWER_FLOWS = "power flows"
 BUSY = "busy"
+# What the element says of a number that is not newer.
+SAME = "this version runs already"
+OLDER = "older than what runs"
+# What Ctrl-C leaves behind, and what to do then.
+AS_BEFORE = "the element runs the firmware it had"
+GO_ON = "update again: it goes on where it stopped"
+ON_TRIAL = "the element tries the new firmware, and keeps the old one unless that proves healthy"
 
 Progress = Callable[[int, int, str], None]
 
 
 @dataclass(frozen=True)
 class Updated:
-    """What an update did. sent_bytes: without what the element already had."""
+    """What an update did. sent_bytes: without what the element already had.
+
+    updated: False when the element runs this firmware already.
+    """
 
     element_id: str
     version_before: str
     version: str
     sent_bytes: int
     seconds: float
+    updated: bool = True
 
 
 def manifest_parts(firmware: Firmware) -> list[bytes]:
@@ -104,7 +116,7 @@ class Update:
             if answer["code"] == BUSY:
                 continue
             if answer["code"] != POWER_FLOWS:
-                raise BusError("the element refuses the update", str(answer["code"]))
+                raise RefusedError("the element refuses the update", str(answer["code"]))
             self._progress(0, 1, "waiting: the element is at power")
             self._cable.until(lambda: False, WAIT_AT_POWER_S)
         if self._answer is not None:
@@ -159,16 +171,34 @@ def update(port: str, site: Site, firmware: Firmware, progress: Progress,
            tries_max: int = TRIES_MAX) -> Updated:
     """Update the element at port. Raises BusError, saying why, when it refuses or goes back.
 
-    tries_max: how often a message without an answer is sent.
+    tries_max: how often a message without an answer is sent. Raises StoppedError, saying what
+    runs now, after Ctrl-C.
     """
     began = time.monotonic()
     issuer = site.authorities().issuer
-    with Cable(port, site.known()) as cable:
-        before = cable.status().get("board", "").rpartition("firmware ")[2]
+    with stoppable(AS_BEFORE, GO_ON), Cable(port, site.known()) as cable:
+        board, _, before = cable.status().get("board", "").partition(", firmware ")
+        if board != firmware.board:
+            raise BusError("another board", f"this is {board}, the firmware is for "
+                           f"{firmware.board}\n  next: --board {board}")
         element_id = cable.session()
         one = Update(cable, firmware, issuer, progress, tries_max)
-        one.send()
-        cable.until(lambda: False, 1.0)
-        one.wait_for_trial()
+        try:
+            one.send()
+        except RefusedError as error:
+            if error.value == SAME:
+                return Updated(element_id.hex(), before, before, 0,
+                               round(time.monotonic() - began, 1), False)
+            if error.value == OLDER:
+                raise _older(before, firmware.version) from error
+            raise
+        with stoppable(ON_TRIAL, f"cellwall console {port} -c status (board, slot)"):
+            cable.until(lambda: False, 1.0)
+            one.wait_for_trial()
     return Updated(element_id.hex(), before, firmware.version, one.sent_bytes,
                    round(time.monotonic() - began, 1))
+
+
+def _older(runs: str, version: str) -> RefusedError:
+    return RefusedError(OLDER, f"{runs} runs, this is {version}\n  next: --checkout names a newer "
+                        "one; back to an older one goes with cellwall flash, at the cable")

@@ -97,7 +97,7 @@ def doctor(port: str, site: Path, *options: str) -> dict[str, dict[str, str]]:
     code, out, err = run("doctor", port, "--site", str(site), "--json", *options)
     assert code in (0, 1), err
     checks = {check["name"]: check for check in json.loads(out)}
-    assert code == any(check["verdict"] == "FAIL" for check in checks.values())
+    assert code == any(check["verdict"] == "fail" for check in checks.values())
     for check in checks.values():
-        assert check["next_step"] or check["verdict"] != "FAIL", check
+        assert check["next_step"] or check["verdict"] != "fail", check
     return checks

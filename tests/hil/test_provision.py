@@ -151,7 +151,7 @@ def test_a_sound_element_passes_every_line(enrolled: tuple[Path, Path], tmp_path
         toggled = checks["interlock input toggles"]
         assert toggled.verdict == "pass" and toggled.detail == "opened and closed"
         assert "life-safety key" in toggled.next_step
-        assert not [check for check in checks.values() if check.verdict == "FAIL"]
+        assert not [check for check in checks.values() if check.verdict == "fail"]
         with Cable(pico.port) as cable:
             assert cable.status()["trip"] == "interlock input"
 
@@ -167,16 +167,18 @@ def test_what_is_wrong_before_enrolment_has_its_next_step(installed: Path,
         pico.up()
         checks = doctor(pico.port, tmp_path / "site")
         bms = checks["BMS, both ways"]
-        assert bms["verdict"] == "FAIL" and "nothing heard" in bms["detail"]
+        assert bms["verdict"] == "fail" and "nothing heard" in bms["detail"]
         assert "swap its RX and TX" in bms["next_step"]
         assert checks["cells plausible"]["verdict"] == "skip"
         sensor = checks["current sensor plausible"]
-        assert sensor["verdict"] == "FAIL" and "SENSE_ZERO_MV" in sensor["next_step"]
+        assert sensor["verdict"] == "fail" and "SENSE_ZERO_MV" in sensor["next_step"]
         interlock = checks["interlock input toggles"]
-        assert interlock["verdict"] == "FAIL" and "close the loop" in interlock["next_step"]
+        assert interlock["verdict"] == "fail" and "close the loop" in interlock["next_step"]
         assert checks["link, both ways"]["verdict"] == "pass"
         session = checks["enrolled with this site"]
-        assert session["verdict"] == "FAIL" and session["next_step"] == "cellwall enrol PORT"
+        assert session["verdict"] == "fail"
+        assert session["next_step"] \
+            == f"cellwall enrol {pico.port} --zone N --site {tmp_path / 'site'}"
         assert checks["clock set"]["verdict"] == checks["FETs move"]["verdict"] == "skip"
 
 
@@ -188,21 +190,21 @@ def test_what_goes_wrong_later_has_its_next_step(enrolled: tuple[Path, Path],
         assert pico.happens(lambda: "mV" in pico.up()["bms"], 10)
         checks = doctor(pico.port, another)
         session = checks["enrolled with this site"]
-        assert session["verdict"] == "FAIL" and "--site" in session["next_step"]
+        assert session["verdict"] == "fail" and "--site" in session["next_step"]
         assert "enrolled with another host" in session["detail"]
         pico.element.bms.silent = True  # hung: it answered and stopped
         pico.wait(3.0)
         checks = doctor(pico.port, site, "--power")
         bms = checks["BMS, both ways"]
-        assert bms["verdict"] == "FAIL" and "loose wire" in bms["next_step"], bms
+        assert bms["verdict"] == "fail" and "loose wire" in bms["next_step"], bms
         fets = checks["FETs move"]
-        assert fets["verdict"] == "FAIL" and "stale reading" in fets["detail"]
+        assert fets["verdict"] == "fail" and "stale reading" in fets["detail"]
         assert not pico.enabled
         pico.element.bms.silent = False
         pico.element.bms.fets_forced_open = True  # a BMS that does not switch
         pico.wait(2.0)
         fets = doctor(pico.port, site, "--power")["FETs move"]
-        assert fets["verdict"] == "FAIL" and "the BMS does not switch" in fets["next_step"], fets
+        assert fets["verdict"] == "fail" and "the BMS does not switch" in fets["next_step"], fets
         assert "stayed open" in fets["detail"] and "tripped: not actuated" in fets["detail"]
 
 

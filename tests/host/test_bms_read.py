@@ -9,6 +9,7 @@ import time
 import tty
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -25,6 +26,7 @@ from hil.plant.cell import CHEMISTRIES
 from hil.plant.pack import Pack
 from host_tools.bms.line import BLE_CHARACTERISTICS
 from host_tools.cli import main as cli
+from host_tools.links.serial_link import SerialLink
 
 from .virtual_radio import Radio, backend_for
 
@@ -122,7 +124,7 @@ def test_a_silent_port_says_what_to_look_at() -> None:
     device.silent = True
     with on_a_pty(device) as port:
         code, out, err = run(port, "--family", "jbd", "--count", "1", "--json")
-    assert code == 3 and out == ""
+    assert code == 3 and "no BMS answers" in json.loads(out)["error"]
     assert "no answer to 03" in err and "9600" in err and "RX/TX" in err
 
 
@@ -167,7 +169,18 @@ def test_wrong_use_is_exit_2(arguments: tuple[str, ...]) -> None:
 
 def test_a_port_that_is_not_there_is_exit_3() -> None:
     code, _, err = run("/dev/does-not-exist", "--family", "jbd")
-    assert code == 3 and "/dev/does-not-exist" in err
+    assert code == 3 and "no such port: /dev/does-not-exist" in err and "next: " in err
+
+
+def test_other_ports_that_are_none_have_their_cause(tmp_path: Path) -> None:
+    """The same words as the other commands'; test_ports.py has them all."""
+    code, _, err = run(str(tmp_path), "--family", "jbd")
+    assert code == 3 and f"not a serial port: {tmp_path}" in err and "next: " in err
+    with on_a_pty(device_of("jbd")) as port:
+        holder = SerialLink(port)
+        code, _, err = run(port, "--family", "jbd")
+        holder.close()
+    assert code == 3 and "port busy" in err and f"fuser {port}" in err
 
 
 def timed(device: EmulatedBMS) -> Callable[[bytes], bytes]:

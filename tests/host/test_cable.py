@@ -126,10 +126,70 @@ def test_enrolment_keeps_one_entry_and_refuses_a_second(element: MemoryElement,
     # the entry's credential is the one that the element keeps
     assert element.element.agent.enrolment.credential.hex() == entry.credential
     code, out, err = run("enrol", element.port, "--zone", "2", "--site", str(site.folder))
-    assert code == 3 and "already enrolled" in err and "by this site" in err and out == ""
+    assert code == 3 and "refused: already enrolled" in err and "by this site" in err
+    assert f"next: nothing is missing; cellwall doctor {element.port}" in err and out == ""
     other = str(tmp_path / "other")
     code, _, err = run("enrol", element.port, "--zone", "2", "--site", other)
     assert code == 3 and "elsewhere" in err and site.elements() == [entry]
+    assert "next: name that site's folder with --site" in err
+    assert not Path(other).exists()  # no keys for an element that is not ours
+
+
+def test_no_keys_are_made_before_an_element_answers(element: MemoryElement,
+                                                    tmp_path: Path) -> None:
+    folder = tmp_path / "site"
+    element.silent = True
+    for port in ("/dev/does-not-exist", str(tmp_path), element.port):
+        assert run("enrol", port, "--zone", "2", "--site", str(folder))[0] == 3
+        assert not folder.exists()
+
+
+def test_a_role_that_there_is_not(tmp_path: Path) -> None:
+    code, _, err = run("enrol", "/dev/does-not-exist", "--zone", "2", "--role", "roof")
+    assert code == 2
+    for role in ("roof", "wall", "column", "floor", "cabinet"):
+        assert role in err
+
+
+def test_a_site_folder_that_cannot_be_written(element: MemoryElement, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    code, out, err = run("enrol", element.port, "--zone", "2", "--json",
+                         "--site", str(tmp_path / "file" / "site"))
+    assert code == 3 and "site's folder cannot be written" in err and "Traceback" not in err
+    assert json.loads(out)["next"] == "name another folder with --site"
+    with Cable(element.port) as cable:
+        assert cable.status()["enrolled"] == "no"
+
+
+def test_a_file_that_cannot_be_used_is_no_defect(monkeypatch: pytest.MonkeyPatch,
+                                                 tmp_path: Path) -> None:
+    for error in (PermissionError(13, "Permission denied", str(tmp_path / "keys")),
+                  OSError(28, "No space left on device")):
+        def fail(*_: object, error: OSError = error) -> None:
+            raise error
+        monkeypatch.setattr(Site, "element", fail)
+        code, out, err = run("update", "aa", "--site", str(tmp_path), "--json")
+        assert code == 3 and "Traceback" not in err and "--site" in err
+        assert str(error.filename or "No space") in json.loads(out)["error"]
+    monkeypatch.setattr(Site, "element", lambda *_: 1 / 0)
+    code, out, err = run("update", "aa", "--site", str(tmp_path), "--json")
+    assert code == 1 and "Traceback" in err and "defect" in json.loads(out)["error"]
+
+
+def test_errors_are_objects_too(tmp_path: Path) -> None:
+    code, out, err = run("update", "aa", "--site", str(tmp_path), "--json")
+    told = json.loads(out)
+    assert code == 3 and told["error"] == "rig fault: no such element: aa; here: none"
+    assert "--site" in told["next"] and "rig fault" in err and err[:1] != "\n"
+    code, out, err = run("flash", "x", "--board", "nonsense", "--json")
+    assert code == 2 and "nonsense" in json.loads(out)["error"] and "nonsense" in err
+    assert run("update", "aa", "--site", str(tmp_path))[1] == ""
+
+
+def test_an_error_begins_on_the_first_line() -> None:
+    for words in (("flash", "/dev/x", "--board", "rpi_pico"), ("enrol", "/dev/x", "--zone", "1")):
+        code, out, err = run(*words)
+        assert code == 3 and out == "" and err.startswith("rig fault: no such port"), err
 
 
 def test_a_slow_element_is_not_given_a_second_credential(element: MemoryElement,
@@ -199,8 +259,36 @@ def test_a_sound_element_and_its_doctor(element: MemoryElement, site: Site) -> N
     code, out, _ = run("doctor", element.port, "--power", "--site", str(site.folder), "--json")
     assert json.loads(out)[5]["detail"] == "WHO answered by HERE, 0 frames damaged"
     fets = json.loads(out)[-1]
-    assert code == 1 and fets["verdict"] == "FAIL" and "fire alarm" in fets["detail"]
+    assert code == 1 and fets["verdict"] == "fail" and "fire alarm" in fets["detail"]
     assert fets["next_step"] == "console: status, trips, limits"
+
+
+def test_the_doctor_knows_maintenance_and_the_site(element: MemoryElement, site: Site,
+                                                   tmp_path: Path) -> None:
+    with Cable(element.port) as cable:
+        cable.command("maintenance")
+    code, out, _ = run("doctor", element.port, "--power", "--site", str(site.folder), "--json")
+    fets = json.loads(out)[-1]
+    assert code == 1 and fets["detail"] == "no power is permitted: maintenance"
+    assert fets["next_step"] == "console: maintenance off"
+    wrong = tmp_path / "wrong"
+    code, out, _ = run("doctor", element.port, "--site", str(wrong), "--json")
+    session = json.loads(out)[6]
+    assert code == 1 and session["detail"] == f"no site keys: {wrong}"
+    assert "--site" in session["next_step"]
+    assert f"no site keys: {wrong}" in run("update", element.port, "--board", "rpi_pico",
+                                           "--site", str(wrong))[2].replace("\n", "")
+
+
+def test_the_doctor_names_the_command_that_enrols(element: MemoryElement, tmp_path: Path,
+                                                  monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    plain = f"cellwall enrol {element.port} --zone N"
+    folder = str(tmp_path)
+    for options, step in (((), plain), (("--site", folder), f"{plain} --site {folder}")):
+        code, out, _ = run("doctor", element.port, *options, "--json")
+        session = json.loads(out)[6]
+        assert code == 1 and session["verdict"] == "fail" and session["next_step"] == step
 
 
 def test_cells_that_cannot_be(element: MemoryElement, site: Site) -> None:

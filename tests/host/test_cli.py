@@ -1,5 +1,6 @@
 """The command line as a user meets it: help, wrong usage, exit codes, Ctrl-C."""
 
+import io
 import json
 import os
 import signal
@@ -9,6 +10,9 @@ import time
 from pathlib import Path
 
 import pytest
+from rich.console import Console
+
+from host_tools.cli.result_table import _show_segments
 
 WAIT_S_MAX = 60.0
 
@@ -83,6 +87,17 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert results["scenario"] == "regulated"
     assert json.loads((out / "results.json").read_text()) == results
     return out
+
+
+def test_segments_stay_whole_at_80_columns() -> None:
+    pjm = {"composite": 0.951, "delay": 1.0, "precision": 0.902}
+    segment = {"name": "regulation_outside_faults", "e1_pct": 100.25, "e2_pct": 100.5,
+               "rmse_pct": 100.75, "pjm": pjm}
+    console = Console(width=80, file=io.StringIO(), highlight=False)
+    _show_segments({"segments": [segment]}, console)
+    row, = (line for line in console.file.getvalue().splitlines() if "regulation" in line)
+    assert row.split() == ["regulation_outside_faults", "100.25", "100.50", "100.75", "0.951",
+                           "1.000", "0.902"]
 
 
 def test_verify_holds_and_finds_a_changed_byte(folder: Path) -> None:

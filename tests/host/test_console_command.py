@@ -19,11 +19,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from prompt_toolkit.history import FileHistory, InMemoryHistory
 from typer.testing import CliRunner
 
 from element.protocol import codes
 from host_tools.cli import main as cli
-from host_tools.cli.console_command import checked, shown
+from host_tools.cli.console_command import checked, history, shown, with_time
 from host_tools.provision.console import COMMANDS, Reply, telemetry_text
 
 from .memory_element import MemoryElement, on_a_pty
@@ -69,15 +70,18 @@ def test_commands_print_their_replies(element: MemoryElement) -> None:
     assert not element.element.agent.service.maintenance.on
 
 
-def test_the_first_refusal_ends_a_script_with_exit_1(element: MemoryElement) -> None:
-    code, out, err = run(element.port, "-c", "trips", "-c", "limits", "-c", "maintenance")
-    assert code == 1 and "latched: nothing" in out
+def test_a_refusal_is_exit_1_and_the_rest_goes_on(element: MemoryElement) -> None:
+    code, out, err = run(element.port, "-c", "limits", "-c", "trips", "-c", "maintenance")
+    assert code == 1 and out == "latched: nothing\nok\n"
     assert "limits: refused: not enrolled: nothing is permitted" in err
+    assert element.element.agent.service.maintenance.on
+    assert run(element.port, "-c", "maintenance off") == (0, "ok\n", "")
     assert not element.element.agent.service.maintenance.on
     code, out, err = run(element.port, "--json", "-c", "trips", "-c", "nonsense")
     assert code == 1
     first, second = json.loads(out)
-    assert first == {"command": "trips", "lines": ["latched: nothing"], "refused": ""}
+    assert first["command"] == "trips" and first["lines"][0] == "latched: nothing"
+    assert first["refused"] == ""
     assert second["refused"].startswith("no command 'nonsense'") and second["lines"] == []
 
 
@@ -194,6 +198,23 @@ def test_long_lines_go_on_indented() -> None:
     assert checked("  set-zone   3 ") == "set-zone 3"
 
 
+def test_a_clock_has_its_time_behind_it() -> None:
+    line = "clock     1795195890826"
+    assert with_time(line) == f"{line}, 2026-11-20T17:31:30Z"
+    assert shown(Reply("status", [line], "")) == f"{line}, 2026-11-20T17:31:30Z"
+    for other in ("clock     not set", "clock 12 x", "boot      5", "clock     " + "9" * 16):
+        assert with_time(other) == other
+
+
+def test_a_cache_that_cannot_be_written_forgets_what_was_typed(
+        monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert isinstance(history(), FileHistory)
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    assert isinstance(history(), InMemoryHistory)
+
+
 class Terminal:
     """A person at an 80-column terminal with the console in it."""
 
@@ -258,6 +279,8 @@ def test_a_person_at_the_console(element: MemoryElement, tmp_path: Path) -> None
         assert terminal.reads("cell 16   3200 mV") and terminal.reads("ms old"), terminal.seen
         terminal.typed("maintenance\r")
         assert terminal.reads("ok") and terminal.reads("held:"), terminal.seen
+        terminal.typed("help\r")
+        assert terminal.reads("Ctrl-D    end this console"), terminal.seen
         terminal.typed("nonsense\r")
         assert terminal.reads("refused: no command 'nonsense'"), terminal.seen
         for _ in range(5):  # a key that comes before the next prompt is the terminal's, not ours

@@ -111,7 +111,8 @@ def who(name: str = "micropython", version: tuple[int, ...] = (1, 25, 0), platfo
     (who(name="circuitpython", version=(9, 2, 0)), "rpi_pico", ("too old", "circuitpython 9.2.0")),
     ("no tuple at all", "rpi_pico", ("not MicroPython",)),
     ("", "rpi_pico", ("not MicroPython",)),
-    (who(), "esp32", ("wrong chip", "esp32 was asked for", PICO, "BOARD=rpi_pico")),
+    (who(), "esp32",
+     ("wrong chip", "esp32 was asked for", PICO, "--board rpi_pico", "BOARD=rpi_pico")),
     (who(machine="Raspberry Pi Pico W with RP2040"), "rpi_pico_w", ()),
     (who(platform="esp32", machine="ESP32C3 module with ESP32C3"), "esp32",
      ("wrong chip", "BOARD=esp32c3")),
@@ -144,7 +145,17 @@ def test_what_is_not_what_was_asked_for(monkeypatch: pytest.MonkeyPatch, answer:
 def test_boards_that_are_not_flashed_over_a_port() -> None:
     for board in ("linux", "virtual", "toaster"):
         code, _, err = run("/dev/null", "--board", board)
-        assert code == 3 and "not flashed over a port" in err and "rpi_pico" in err
+        words = " ".join(err.replace("│", " ").split())
+        assert code == 2 and f"unknown board '{board}'" in words and "esp32c3" in words
+        assert "boards/linux/README.md" in words and "did you mean" not in words
+    code, _, err = run("/dev/null", "--board", "rpi_pcio")
+    assert code == 2 and "did you mean rpi_pico?" in err
+
+
+def test_a_folder_that_is_no_checkout(tmp_path: Path) -> None:
+    for folder in (tmp_path / "missing", tmp_path):
+        code, _, err = run("/dev/null", "--board", "rpi_pico", "--checkout", str(folder))
+        assert code == 2 and "no checkout of Cellwall" in " ".join(err.split())
 
 
 def test_a_port_where_nobody_answers(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -231,11 +242,11 @@ def test_another_state_becomes_this_one_again(state: bytes) -> None:
 
 def test_only_what_differs_is_copied_and_what_is_left_over_goes() -> None:
     before = {**WHOLE, f"{SLOT}/element/agent.mpy": b"older", f"{SLOT}/element/old.mpy": b"old",
-              "board.py": b"edited", "slots.py": b"", "keys.cbor": b"k", "b/element/x.mpy": b"b",
-              "mine.py": b"mine"}
+              "board.py": b"edited", "slots.py": b"", "boot.py": b"", "keys.cbor": b"k",
+              "b/element/x.mpy": b"b", "mine.py": b"mine"}
     repl, done = brought(before)
     assert done.copied == [f"{SLOT}/element/agent.mpy"] and done.unchanged_count == 3
-    assert sorted(done.removed) == [f"{SLOT}/element/old.mpy", "board.py", "slots.py"]
+    assert sorted(done.removed) == [f"{SLOT}/element/old.mpy", "board.py", "boot.py", "slots.py"]
     kept = {name: before[name] for name in ("keys.cbor", "b/element/x.mpy", "mine.py")}
     assert repl.files == {**WHOLE, **kept}
 

@@ -11,8 +11,9 @@ from types import SimpleNamespace
 import pytest
 
 from element.protocol.errors import BusError
+from host_tools.bms.line import SerialLine
+from host_tools.links import ports
 from host_tools.links.serial_link import SerialLink
-from host_tools.provision import ports
 from host_tools.provision.cable import Cable
 from host_tools.provision.repl import Repl
 
@@ -74,6 +75,19 @@ def test_a_port_that_is_not_there_names_those_that_are(monkeypatch: pytest.Monke
     assert "/dev/ttyACM4" in str(caught.value.value) and "ttyS0" not in str(caught.value.value)
 
 
+def test_a_file_or_a_folder_is_no_port(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    file = tmp_path / "README.md"
+    file.write_text("text")
+    no_ports(monkeypatch, "/dev/ttyACM3")
+    for name in (str(file), str(tmp_path), "/dev/null"):
+        for opener in (Cable, Repl, SerialLine):
+            with pytest.raises(BusError, match="not a serial port") as caught:
+                opener(name, 9600) if opener is SerialLine else opener(name)
+            assert name in str(caught.value.value)
+            assert "next: name one of /dev/ttyACM3" in str(caught.value.value)
+    assert file.read_text() == "text"
+
+
 def test_a_port_that_is_not_ours_to_open(monkeypatch: pytest.MonkeyPatch, port: str) -> None:
     ports.check_port(port)
     monkeypatch.setattr(os, "access", lambda path, mode: path != port)  # root may do anything
@@ -89,6 +103,7 @@ def test_a_port_that_does_not_open_says_why(monkeypatch: pytest.MonkeyPatch, por
     monkeypatch.setattr(os, "open", fail)
     with pytest.raises(BusError, match="does not open") as caught:
         ports.check_port(port)
+    assert "next: " in str(caught.value.value)
     assert "Input/output error" in str(caught.value.value)
 
 

@@ -2,11 +2,13 @@
 
 import errno
 import os
+import stat
 from pathlib import Path
 
 from serial.tools import list_ports
 
 from element.protocol.errors import BusError
+from host_tools.links.serial_link import SerialLink
 
 BY_ID = Path("/dev/serial/by-id")
 
@@ -26,13 +28,20 @@ def known_ports() -> list[str]:
                    if found.vid is not None})
 
 
+def _of_those_there(code: str, port: str) -> BusError:
+    """Return the error for a name that is no serial port, with the names that are."""
+    there = known_ports()
+    return BusError(code, port + (
+        "\n  next: name one of " + "\n                    ".join(there) if there else
+        "\n  this machine sees no USB serial port; next: check the cable (some only charge)"))
+
+
 def check_port(port: str) -> None:
     """Raise BusError, saying what to do, for a port that is not there or not ours to open."""
     if not os.path.exists(port):
-        there = known_ports()
-        raise BusError("no such port", port + (
-            "\n  there are: " + "\n             ".join(there) if there
-            else "\n  and no other USB serial port; next: check the cable (some only charge)"))
+        raise _of_those_there("no such port", port)
+    if not stat.S_ISCHR(os.stat(port).st_mode):
+        raise _of_those_there("not a serial port", port)
     if not os.access(port, os.R_OK | os.W_OK):
         raise BusError("no permission", f"{port}\n  next: sudo usermod -aG dialout $USER, then "
                                         "log in again")
@@ -41,8 +50,21 @@ def check_port(port: str) -> None:
     except OSError as error:
         if error.errno == errno.EBUSY:
             raise busy(port) from error
-        raise BusError("port does not open", f"{port}: {error.strerror}") from error
+        raise BusError("port does not open", f"{port}: {error.strerror}\n  next: unplug it, plug "
+                                             "it in again") from error
+    is_terminal = os.isatty(fd)
     os.close(fd)
+    if not is_terminal:
+        raise _of_those_there("not a serial port", port)
+
+
+def open_port(port: str, baud: int = 115200) -> SerialLink:
+    """Return a serial port, open. Raises BusError, saying what to do, when it does not open."""
+    check_port(port)
+    try:
+        return SerialLink(port, baud)
+    except BusError as error:
+        raise busy(port) from error
 
 
 def busy(port: str) -> BusError:
