@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from element.protocol import schema
 from element.protocol.errors import BusError
-from hil.bench.faults import FIRE_POLL_MS, EventResult, Watcher
+from hil.bench.faults import FIRE_POLL_MS, EventResult, Watcher, above_safe
 from hil.bench.recording import ROW_MS, Recording, Sampler
 from hil.bench.site import Seeds, Site
 from hil.scenarios.model import EventModel, PhaseModel, ScenarioModel
@@ -24,8 +24,9 @@ from host_tools.ledger.store import Ledger
 # Simulated time begins here, in either clock: 2026-01-01T00:00:00Z.
 START_UNIX_MS = 1_767_225_600_000
 BASELINE_S = 20
-# After Ctrl-C the elements get this long to be at zero; their leases are shorter.
+# After Ctrl-C the elements get this long to be at zero, and more where one is not: leases end.
 SAFE_STOP_MS = 3000
+SAFE_STOP_MS_MAX = 15_000
 # The run looks at its stop flag this often.
 CHUNK_MS = 1000
 
@@ -170,10 +171,19 @@ class Run:
                 self.result.records.setdefault(signer, []).append(fields)
 
     def _make_safe(self) -> None:
-        """No more setpoints but zero; leases end by themselves if even that is lost."""
+        """No more setpoints but zero, until all are there; leases end by themselves if one is lost.
+
+        An on/off element that has just switched on may stay on for its shortest time.
+        """
         self._index = -1
-        self.result.aggregator.stop(self._clock.unix_ms)
-        self._clock.run_until(self._clock.now_ms + SAFE_STOP_MS)
+        clock = self._clock
+        self.result.aggregator.stop(clock.unix_ms)
+        end_ms = clock.now_ms + SAFE_STOP_MS_MAX
+        clock.run_until(clock.now_ms + SAFE_STOP_MS)
+        while clock.now_ms < end_ms and any(map(above_safe, self.result.site.rigs)):
+            clock.run_until(clock.now_ms + CHUNK_MS)
+        # a row is the mean of its second: the last one tells of zero alone
+        clock.run_until(clock.now_ms + 2 * ROW_MS)
 
     def _begin_phase(self, index: int, phase: PhaseModel) -> None:
         """Enter a phase: its signal, its events; the baseline is declared before the second."""
