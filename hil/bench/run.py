@@ -171,7 +171,7 @@ class Run:
                 self.result.records.setdefault(signer, []).append(fields)
 
     def _make_safe(self) -> None:
-        """No more setpoints but zero, until all are there; leases end by themselves if one is lost.
+        """Send zero until all are there; leases end by themselves where even that is lost.
 
         An on/off element that has just switched on may stay on for its shortest time.
         """
