@@ -260,7 +260,7 @@ def test_a_sound_element_and_its_doctor(element: MemoryElement, site: Site) -> N
     assert json.loads(out)[5]["detail"] == "WHO answered by HERE, 0 frames damaged"
     fets = json.loads(out)[-1]
     assert code == 1 and fets["verdict"] == "fail" and "fire alarm" in fets["detail"]
-    assert fets["next_step"] == "console: status, trips, limits"
+    assert fets["next_step"].endswith(f"cellwall release {element.port}")
 
 
 def test_the_doctor_knows_maintenance_and_the_site(element: MemoryElement, site: Site,
