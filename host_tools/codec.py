@@ -12,9 +12,9 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, utils
 
-from element.protocol import cbor, cose, schema
+from element.protocol import cbor, cose, schema, trust
 from element.protocol.errors import DecodeError, RangeError, SignatureError
-from host_tools.identity.keys import public_from_raw
+from host_tools.identity.keys import PrivateKey, public_from_raw
 
 _LEAVES = frozenset((bytes, bytearray, str, bool, type(None)))
 _SIGN = ec.ECDSA(hashes.SHA256(), deterministic_signing=True)
@@ -88,17 +88,27 @@ def decode_message(payload: bytes) -> tuple[int, dict[str, Any]]:
     return schema.message_from_wire(loads(payload))
 
 
+def table_of(kind: int) -> tuple[Any, ...]:
+    """Return the fields of a statement or message kind. Raises DecodeError for an unknown one."""
+    return trust.table_of(kind) if kind in trust.TYP else schema.table_of(kind)
+
+
+def typ_of(kind: int) -> str:
+    """Return the `typ` header of a statement kind."""
+    return trust.TYP[kind] if kind in trust.TYP else schema.STATEMENT_TYP[kind]
+
+
 def encode_statement(kind: int, fields: dict[str, Any]) -> bytes:
     """Return the payload of a statement. Raises RangeError for a bad field."""
-    return dumps(schema.statement_to_wire(schema.table_of(kind), fields))
+    return dumps(schema.statement_to_wire(table_of(kind), fields))
 
 
 def decode_statement(kind: int, payload: bytes) -> dict[str, Any]:
     """Return the fields of a statement's payload. Raises DecodeError."""
-    return schema.statement_from_wire(schema.table_of(kind), loads(payload))
+    return schema.statement_from_wire(table_of(kind), loads(payload))
 
 
-def sign1(private_key: ec.EllipticCurvePrivateKey, typ: str, kid: bytes, payload: bytes) -> bytes:
+def sign1(private_key: PrivateKey, typ: str, kid: bytes, payload: bytes) -> bytes:
     """Return a COSE_Sign1 with ES256 and an RFC 6979 nonce over payload."""
     protected = cose.protected_header(-7, kid=kid, typ=typ)
     der = private_key.sign(cose.sig_structure(protected, payload), _SIGN)

@@ -140,6 +140,7 @@ def enrol_command(
     )] = "lfp_16s_2500w",
     tenant: Annotated[str, typer.Option(metavar="NAME", help="Whose records these are.")] = "",
     role: Annotated[Role, typer.Option(help="What part of the building it is in.")] = Role.WALL,
+    manufacturer: Annotated[str, typer.Option(metavar="NAME", help="Who made it.")] = "",
     site: SiteFolder = None,
     as_json: AsJson = False,
 ) -> None:
@@ -147,7 +148,8 @@ def enrol_command(
     fields = load_profile(profile, role.value)
     where = site_of(site)
     with _bar("asking the element") as move:
-        entry = enrol(port, where, fields, zone, tenant, lambda what: move(0, 0, what))
+        entry = enrol(port, where, fields, zone, tenant, lambda what: move(0, 0, what),
+                      manufacturer)
     if as_json:
         typer.echo(json.dumps(asdict(entry), indent=1))
         return

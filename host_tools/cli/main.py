@@ -23,6 +23,7 @@ from host_tools.cli import (
     board_commands,
     console_command,
     hil_commands,
+    pki_commands,
     release_command,
     verify_command,
 )
@@ -59,6 +60,7 @@ app = typer.Typer(
 )
 app.add_typer(hil_commands.app, name="hil")
 app.add_typer(bms_commands.app, name="bms")
+app.add_typer(pki_commands.app, name="pki")
 app.command(
     "verify", epilog=verify_command.EXAMPLES, no_args_is_help=True,
 )(verify_command.verify)

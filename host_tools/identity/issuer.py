@@ -13,10 +13,10 @@ from typing import Any
 from element.protocol import schema
 from element.protocol.errors import DecodeError, SignatureError
 from host_tools import codec
+from host_tools.identity.credentials import ELEMENT_VALID_S, common_claims, sign_credential
 from host_tools.identity.keys import KeyPair, hkdf_sha256, key_id, make_key_pair
 
 ENROLMENT_INFO = b"cellwall enrolment 1"
-VALID_S = 10 * 365 * 86400
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ class Issuer:
 
     def enrol(
         self, request: bytes, challenge: bytes, profile: dict[str, Any], zone: int, tenant: str,
-        now_unix_s: int,
+        now_unix_s: int, manufacturer: str = "",
     ) -> tuple[Enrolled, dict[str, Any]]:
         """Return what to remember and the fields of the EnrolGrant for a signed EnrolRequest.
 
@@ -100,23 +100,13 @@ class Issuer:
             raise SignatureError("challenge")
         if fields["element_id"] != key_id(sign_key):
             raise SignatureError("element_id")
-        claims: dict[str, Any] = {
-            "issuer": self._name,
-            "subject": fields["element_id"].hex(),
-            "expires_unix_s": now_unix_s + VALID_S,
-            "not_before_unix_s": now_unix_s - 3600,
-            "issued_unix_s": now_unix_s,
-            "cnf": {"cose_key": fields["sign_key"]},
-            "agree_key": fields["agree_key"],
-            "profile": profile,
-            "zone": zone,
-            "tenant": tenant,
+        claims = {
+            **common_claims(self._name, sign_key, schema.raw_key(fields["agree_key"]),
+                            now_unix_s, ELEMENT_VALID_S),
+            "profile": profile, "zone": zone, "tenant": tenant, "manufacturer": manufacturer,
         }
         issuer = self._authorities.issuer
-        credential = codec.sign1(
-            issuer.private, schema.STATEMENT_TYP[schema.CREDENTIAL], issuer.key_id,
-            codec.encode_statement(schema.CREDENTIAL, claims),
-        )
+        credential = sign_credential(schema.CREDENTIAL, claims, issuer)
         secret = self._authorities.aggregator_agree.agree(schema.raw_key(fields["agree_key"]))
         session_key = hkdf_sha256(secret, fields["element_id"], ENROLMENT_INFO, 32)
         grant = {

@@ -7,6 +7,7 @@ import hashlib
 import hmac
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -47,11 +48,23 @@ def hmac_sha256(key: bytes, message: bytes) -> bytes:
     return hmac.digest(key, message, "sha256")
 
 
+class PrivateKey(Protocol):
+    """What is asked of a private key, wherever it lives."""
+
+    def sign(self, data: bytes, signature_algorithm: Any) -> bytes:
+        """Return a DER signature over data."""
+        ...
+
+    def exchange(self, algorithm: Any, peer_public_key: ec.EllipticCurvePublicKey) -> bytes:
+        """Return the ECDH secret with a peer."""
+        ...
+
+
 @dataclass(frozen=True)
 class KeyPair:
     """A private key with its raw public key and the 8-byte id made of it."""
 
-    private: ec.EllipticCurvePrivateKey
+    private: PrivateKey
     public: bytes
 
     @property

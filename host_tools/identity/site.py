@@ -8,23 +8,18 @@ is in its credential.
 
 import json
 import os
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    NoEncryption,
-    PrivateFormat,
-    load_pem_private_key,
-)
 
 from element.protocol import schema
 from element.protocol.errors import BusError, DecodeError, SignatureError
 from host_tools import codec
 from host_tools.identity.issuer import ENROLMENT_INFO, Authorities, Enrolled
-from host_tools.identity.keys import KeyPair, hkdf_sha256, make_key_pair, raw_public
+from host_tools.identity.keys import hkdf_sha256
+from host_tools.identity.keystore import FileKeys
+from host_tools.identity.pki import Pki
 
 KEY_NAMES = ("issuer", "aggregator", "aggregator_agree", "life_safety")
 
@@ -57,45 +52,34 @@ class Site:
     @property
     def exists(self) -> bool:
         """True when the folder holds all keys."""
-        return all(self._key_path(name).exists() for name in KEY_NAMES)
+        return all(map(self.keys.has, KEY_NAMES))
 
-    def _key_path(self, name: str) -> Path:
-        return self.folder / "keys" / f"{name}.pem"
+    @property
+    def keys(self) -> FileKeys:
+        """The site's private keys."""
+        return FileKeys(self.folder / "keys")
 
     def create(self) -> None:
-        """Make the keys that are missing; existing ones are never replaced."""
-        keys = self.folder / "keys"
-        keys.mkdir(parents=True, exist_ok=True)
-        keys.chmod(0o700)
+        """Make the roots and keys that are missing; existing ones are never replaced."""
+        pki = self.pki
+        pki.init()
         for name in KEY_NAMES:
-            path = self._key_path(name)
-            if path.exists():
-                continue
-            pem = make_key_pair(os.urandom).private.private_bytes(
-                Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-            fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(fd, "wb") as file:
-                file.write(pem)
+            if not self.keys.has(name):
+                self.keys.create(name)
+        if not any(one.claims.get("name") == "aggregator" for one in pki.issued()):
+            pki.issue_party("aggregator", "aggregator")
+
+    @property
+    def pki(self) -> Pki:
+        """The site's authority: roots, credentials, revocations."""
+        return Pki(self.folder, self.keys, lambda: int(time.time()))
 
     def authorities(self) -> Authorities:
         """Return the site's key pairs. Raises BusError when there are none, or not ours alone."""
         if not self.exists:
             raise BusError("no site keys", f"{self.folder}\n  next: cellwall enrol makes them, or "
                                            "name the folder with --site")
-        return Authorities(*(self._key(self._key_path(name)) for name in KEY_NAMES))
-
-    @staticmethod
-    def _key(path: Path) -> KeyPair:
-        if path.stat().st_mode & 0o077:
-            raise BusError("others can read a private key", f"{path}\n  next: chmod 600 {path}")
-        try:
-            private = load_pem_private_key(path.read_bytes(), None)
-        except ValueError as error:
-            raise BusError("no private key", str(path)) from error
-        if not isinstance(private, ec.EllipticCurvePrivateKey) \
-                or not isinstance(private.curve, ec.SECP256R1):
-            raise BusError("no P-256 key", str(path))
-        return KeyPair(private, raw_public(private.public_key()))
+        return Authorities(*(self.keys.get(name) for name in KEY_NAMES))
 
     # elements
 

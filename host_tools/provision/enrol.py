@@ -71,7 +71,7 @@ def load_profile(name: str, role: str) -> dict[str, Any]:
 
 
 def enrol(port: str, site: Site, profile: dict[str, Any], zone: int, tenant: str,
-          progress: Callable[[str], None]) -> ElementEntry:
+          progress: Callable[[str], None], manufacturer: str = "") -> ElementEntry:
     """Enrol the element at port with the site's issuer and keep its entry.
 
     A site that has no keys gets them when an element has answered. Raises BusError when it does
@@ -82,11 +82,12 @@ def enrol(port: str, site: Site, profile: dict[str, Any], zone: int, tenant: str
     def grant(request: bytes, challenge: bytes) -> tuple[Enrolled, dict[str, Any]]:
         progress("the element checks its credential")
         enrolled, fields = made[0].enrol(
-            request, challenge, profile, zone, tenant, int(time.time()))
+            request, challenge, profile, zone, tenant, int(time.time()), manufacturer)
         # kept before the element may take it: once it has, no other credential will do
         site.save(ElementEntry(
             enrolled.element_id.hex(), port, board, zone, tenant, profile["role"],
             enrolled.credential.hex()))
+        site.pki.keep(schema.CREDENTIAL, enrolled.credential)
         return enrolled, fields
 
     board = ""

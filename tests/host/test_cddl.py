@@ -15,8 +15,9 @@ import cbor2
 import pycddl
 import pytest
 
-from element.protocol import cbor, cose, schema
+from element.protocol import cbor, cose, schema, trust
 from element.protocol.errors import DecodeError
+from host_tools import codec
 
 if not hasattr(cbor2, "CBORDecodeValueError"):
     # zcbor 0.9 imports a name that cbor2 6 folded into its base class
@@ -30,6 +31,8 @@ zcbor.namedtuple = functools.partial(collections.namedtuple, rename=True)
 CDDL = pathlib.Path(__file__).parents[2] / "firmware/element/protocol/messages.cddl"
 KID = b"12345678"
 
+STATEMENT_KINDS = schema.STATEMENT_KINDS + tuple(trust.TYP)
+
 # The rule of every kind; the payloads of statements, the arrays of messages.
 RULES = {
     schema.CREDENTIAL: "credential-claims",
@@ -40,6 +43,9 @@ RULES = {
     schema.RELEASE_ORDER: "release-order",
     schema.ENROL_REQUEST: "enrol-request",
     schema.FIRMWARE_MANIFEST: "firmware-manifest",
+    trust.PARTY_CREDENTIAL: "party-credential",
+    trust.REVOCATION_LIST: "revocation-list",
+    trust.ROOT_ROTATION: "root-rotation",
     schema.INTERROGATE: "interrogate",
     schema.SETPOINT: "setpoint",
     schema.ACK: "ack",
@@ -100,8 +106,8 @@ def second_judge(rule: str) -> pycddl.Schema:
 
 def columns(kind: int):
     """Return (key or index, name, type, low, high) of each field of a kind."""
-    table = schema.table_of(kind)
-    if kind in schema.STATEMENT_KINDS:
+    table = codec.table_of(kind)
+    if kind in STATEMENT_KINDS:
         return table
     return [(index + 1, *field) for index, field in enumerate(table)]
 
@@ -133,8 +139,8 @@ def example_table(table) -> dict:
 def example(kind: int):
     """Return the wire form (map or array) of a kind's example, made through schema."""
     fields = example_table(columns(kind))
-    if kind in schema.STATEMENT_KINDS:
-        return schema.statement_to_wire(schema.table_of(kind), fields)
+    if kind in STATEMENT_KINDS:
+        return schema.statement_to_wire(codec.table_of(kind), fields)
     return schema.message_to_wire(kind, fields)
 
 
@@ -158,8 +164,8 @@ def our_verdict(kind: int, data: bytes) -> bool:
     """Return what schema says of the same bytes."""
     try:
         wire = cbor.decode(data)
-        if kind in schema.STATEMENT_KINDS:
-            schema.statement_from_wire(schema.table_of(kind), wire)
+        if kind in STATEMENT_KINDS:
+            schema.statement_from_wire(codec.table_of(kind), wire)
         else:
             return schema.message_from_wire(wire)[0] == kind
     except DecodeError:
@@ -168,7 +174,7 @@ def our_verdict(kind: int, data: bytes) -> bool:
 
 
 def test_every_kind_has_a_rule():
-    assert set(RULES) == set(schema.STATEMENT_KINDS) | set(schema.MESSAGE_KINDS)
+    assert set(RULES) == set(STATEMENT_KINDS) | set(schema.MESSAGE_KINDS)
 
 
 @pytest.mark.parametrize("kind", RULES, ids=RULES.get)
@@ -219,10 +225,10 @@ def test_missing_and_extra_fields_are_invalid(kind):
         assert not our_verdict(kind, data)
 
 
-@pytest.mark.parametrize("kind", schema.STATEMENT_KINDS, ids=RULES.get)
+@pytest.mark.parametrize("kind", STATEMENT_KINDS, ids=RULES.get)
 def test_signed_statements(kind):
     rule = "signed-" + RULES[kind].replace("-claims", "")
-    typ = schema.STATEMENT_TYP[kind]
+    typ = codec.typ_of(kind)
     protected = cose.protected_header(cose.ALG_ES256, KID, typ)
     payload = cbor.encode(example(kind))
     data = cose.sign1_assemble(protected, payload, bytes(64))
@@ -231,7 +237,8 @@ def test_signed_statements(kind):
     # kid is optional, everything else is not
     no_kid = cose.protected_header(cose.ALG_ES256, None, typ)
     assert valid(rule, cose.sign1_assemble(no_kid, payload, bytes(64)))
-    others = [other for other in schema.STATEMENT_TYP.values() if other != typ]
+    every = (*schema.STATEMENT_TYP.values(), *trust.TYP.values())
+    others = [other for other in every if other != typ]
     for header in (
         *(cose.protected_header(cose.ALG_ES256, KID, other) for other in others),
         cose.protected_header(cose.ALG_ES256, KID),

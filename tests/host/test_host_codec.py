@@ -9,11 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from element.crypto import p256
-from element.protocol import cbor, cose, schema
+from element.protocol import cbor, cose, schema, trust
 from element.protocol.errors import DecodeError, RangeError, SignatureError
 from host_tools import codec
 
-KINDS = schema.STATEMENT_KINDS + schema.MESSAGE_KINDS
+STATEMENT_KINDS = schema.STATEMENT_KINDS + tuple(trust.TYP)
+KINDS = STATEMENT_KINDS + schema.MESSAGE_KINDS
 SECRET = bytes(range(1, 33))
 PRIVATE = ec.derive_private_key(int.from_bytes(SECRET, "big"), ec.SECP256R1())
 PUBLIC = p256.public_key(SECRET)
@@ -21,18 +22,18 @@ KID = hashlib.sha256(PUBLIC).digest()[:8]
 
 
 def is_statement(kind: int) -> bool:
-    return kind in schema.STATEMENT_KINDS
+    return kind in STATEMENT_KINDS
 
 
 def board_encode(kind: int, fields: dict) -> bytes:
     if is_statement(kind):
-        return cbor.encode(schema.statement_to_wire(schema.table_of(kind), fields))
+        return cbor.encode(schema.statement_to_wire(codec.table_of(kind), fields))
     return cbor.encode(schema.message_to_wire(kind, fields))
 
 
 def board_decode(kind: int, data: bytes) -> dict:
     if is_statement(kind):
-        return schema.statement_from_wire(schema.table_of(kind), cbor.decode(data))
+        return schema.statement_from_wire(codec.table_of(kind), cbor.decode(data))
     return schema.message_from_wire(cbor.decode(data))[1]
 
 
@@ -79,7 +80,7 @@ def table_values(table) -> st.SearchStrategy:
     return st.fixed_dictionaries({row[-4]: field_values(*row[-3:]) for row in table})
 
 
-STRATEGIES = {kind: table_values(schema.table_of(kind)) for kind in KINDS}
+STRATEGIES = {kind: table_values(codec.table_of(kind)) for kind in KINDS}
 PAIRS = st.sampled_from(KINDS).flatmap(lambda kind: st.tuples(st.just(kind), STRATEGIES[kind]))
 
 

@@ -54,6 +54,7 @@ def claims_for(enrolment, profile=None, **changes):
         "cnf": {"cose_key": schema.cose_key(enrolment.sign_public)},
         "agree_key": schema.cose_key(enrolment.agree_public),
         "profile": profile or profile_fields(), "zone": 2, "tenant": "",
+        "manufacturer": "",
     }
     claims.update(changes)
     return claims

@@ -135,6 +135,7 @@ _CREDENTIAL = (
     (-70002, "profile", MAP, PROFILE, 0),
     (-70003, "zone", INT, 0, 0xFFFF),
     (-70004, "tenant", TEXT, 0, 32),
+    (-70005, "manufacturer", TEXT, 0, 32),
 )
 
 _STATEMENTS = {

@@ -1,0 +1,75 @@
+#!/bin/sh
+# Make build/services: Mosquitto and SoftHSM2 of this machine's own Debian release, for the tests.
+#
+# Packages that the machine has are used as they are; what is missing is downloaded by apt's own
+# client with a private state directory and unpacked, without root. Programs and libraries are then
+# under build/services/usr; build/services/env has the variables that their users need.
+#
+# Usage: tools/get_services.sh [BUILD_DIR]     (default: build)
+set -eu
+HERE=$(cd "$(dirname "$0")" && pwd)
+. "$HERE/debian.sh"
+BUILD=${1:-build}
+mkdir -p "$BUILD"
+BUILD=$(cd "$BUILD" && pwd)
+OUT=$BUILD/services
+PACKAGES="mosquitto softhsm2 libsofthsm2"
+
+say() { printf 'get_services: %s\n' "$*" >&2; }
+fail() { # what is wrong, what to do next, and a log whose end is shown
+    say "$1"
+    [ -z "${3:-}" ] || [ ! -f "$3" ] || tail -n 8 "$3" >&2
+    say "next: $2"
+    exit 3
+}
+
+if [ -f "$OUT/env" ] && [ "$OUT/env" -nt "$HERE/get_services.sh" ]; then
+    exit 0
+fi
+for tool in apt-get dpkg dpkg-deb dpkg-query; do
+    command -v "$tool" >/dev/null || fail "no $tool on this machine." "run on Debian 12 or newer"
+done
+SUITE=$(. /etc/os-release && echo "${VERSION_CODENAME:-}")
+[ -n "$SUITE" ] || fail "this machine does not say which Debian release it is." "use a release"
+MIRROR=$(debian_mirror)
+[ -n "$MIRROR" ] || fail "apt has no Debian mirror configured here (apt-get indextargets)." \
+    "as root: apt-get install $PACKAGES"
+STATE=$BUILD/apt-services
+LOG=$STATE/log
+private_state "$STATE" "$MIRROR" "$SUITE"
+say "downloading mosquitto and softhsm2 ($SUITE) under $BUILD"
+private_apt "$STATE" apt-get update >"$LOG" 2>&1 || fail "apt could not read the suite $SUITE." \
+    "check that this machine reaches its Debian mirror (apt-get update)" "$LOG"
+# shellcheck disable=SC2086 # a list of words
+missing=$(with_depends "$STATE" $PACKAGES | while read -r name; do
+    dpkg-query -W -f '${Status}' "$name" 2>/dev/null | grep -q 'ok installed' || echo "$name"
+done)
+rm -rf "$OUT.new" "$OUT"
+mkdir -p "$OUT.new" "$STATE/debs"
+if [ -n "$missing" ]; then
+    # shellcheck disable=SC2086 # a list of words
+    (cd "$STATE/debs" && private_apt "$STATE" apt-get download $missing >>"$LOG" 2>&1) \
+        || fail "the packages could not be downloaded." "try again later" "$LOG"
+    for deb in "$STATE"/debs/*.deb; do
+        dpkg -x "$deb" "$OUT.new"
+        rm "$deb"
+    done
+fi
+mv "$OUT.new" "$OUT"
+LIBS=$(find "$OUT" -name 'lib*.so*' -exec dirname {} + 2>/dev/null | sort -u | paste -sd :)
+first() { # a name, then where it may be: print the first that exists
+    name=$1
+    shift
+    for place in "$@"; do
+        [ -e "$place/$name" ] && { printf '%s' "$place/$name"; return 0; }
+    done
+    fail "$name is in none of the packages." "report this with the lines above" "$LOG"
+}
+{
+    printf 'MOSQUITTO=%s\n' "$(first mosquitto "$OUT/usr/sbin" /usr/sbin)"
+    printf 'SOFTHSM2_UTIL=%s\n' "$(first softhsm2-util "$OUT/usr/bin" /usr/bin)"
+    printf 'SOFTHSM2_MODULE=%s\n' "$(first libsofthsm2.so "$OUT/usr/lib/softhsm" /usr/lib/softhsm)"
+    printf 'LD_LIBRARY_PATH=%s\n' "$LIBS"
+} >"$OUT/.env" || exit 3
+mv "$OUT/.env" "$OUT/env"
+say "ready: $OUT/env"
