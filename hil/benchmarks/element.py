@@ -3,6 +3,7 @@
 import subprocess
 from collections.abc import Iterator
 
+from element.protocol.errors import BusError
 from hil.bench.site import Paths
 from hil.benchmarks.registry import Context, Measure, benchmark
 from hil.fuzz.driver import run_fuzz
@@ -55,6 +56,9 @@ from element.crypto.worker import Worker
 from element.hal.scheduler import LoopWaiter
 seconds, signing = int(sys.argv[1]), sys.argv[2] == "signing"
 class HAL:
+    tight_heap = False
+    ticks_ms = staticmethod(time.ticks_ms)
+    ticks_diff = staticmethod(time.ticks_diff)
     def waiter(self): return LoopWaiter()
     def relax(self): return asyncio.sleep_ms(0)
 late, signed = [], 0
@@ -94,6 +98,8 @@ class Ticker:
     def result(self) -> tuple[float, float, int]:
         """Wait for the end; return (late at p99.9 in ms, worst in ms, signatures made)."""
         words = self._process.communicate(timeout=3 * self._seconds + 60)[0].split()
+        if self._process.returncode:
+            raise BusError("a ticking process failed", self._process.returncode)
         return int(words[0]) / 1000, int(words[1]) / 1000, int(words[2])
 
 
