@@ -72,7 +72,7 @@ class FileKeys:
         self.folder.mkdir(parents=True, exist_ok=True)
         self.folder.chmod(0o700)
         pair = make_key_pair(self._random)
-        pem = pair.private.private_bytes(  # type: ignore[attr-defined]  # made just now: a real key
+        pem = pair.private.private_bytes(  # type: ignore[attr-defined]  # a real key, just made
             Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
         try:
             fd = os.open(self.path(name), os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

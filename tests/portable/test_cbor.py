@@ -281,3 +281,15 @@ def test_whatever_decodes_encodes_to_the_same_bytes():
     # item that is complete in one byte behind the head of an array of 1 and of 24 tags
     single_count = 24 + 24 + 1 + 1 + 1 + 1 + 3
     assert accepted == 2 * 232 + 256 + 128 + single_count * 25, accepted
+
+
+def test_a_sequence_is_read_item_by_item():
+    assert cbor.decode_sequence(b"") == []
+    assert cbor.decode_sequence(b"\x01\x41x\x80\xf6") == [1, b"x", [], None]
+    assert cbor.decode_sequence(memoryview(b"\x01" * 512)) == [1] * 512
+    for data in (b"\x01\x18", b"\x01\x18\x01", b"\x41", b"\x01" * 513, bytes(4097)):
+        try:
+            cbor.decode_sequence(data)
+        except DecodeError:
+            continue
+        raise AssertionError(data)

@@ -65,6 +65,24 @@ def decode(data):
     return value
 
 
+def decode_sequence(data) -> list:
+    """Return the values of items that follow each other; no bytes are an empty list (RFC 8742).
+
+    Raises DecodeError as decode() does; together the items stay within the limits of one.
+    """
+    if len(data) > SIZE_MAX:
+        raise DecodeError("cbor_size", len(data))
+    data = bytes(data)
+    budget = [ITEM_COUNT_MAX]
+    items = []
+    position = 0
+    while position < len(data):
+        _spend(budget, 1)
+        value, position = _take(data, position, 0, budget)
+        items.append(value)
+    return items
+
+
 def utf8_error_index(data: bytes) -> int:
     """Return the index of the first byte that breaks UTF-8, or -1.
 
