@@ -13,7 +13,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+import hil.benchmarks.attest
 import hil.benchmarks.element
+import hil.benchmarks.handshake
 import hil.benchmarks.heap
 import hil.benchmarks.host
 import hil.benchmarks.rp2040

@@ -13,7 +13,7 @@ from element.protocol import cbor, cose, framing, schema
 from element.protocol.errors import Error
 from hil.devices import BMS_FAMILIES
 
-from . import bms_targets, element_targets
+from . import bms_targets, bundle_targets, element_targets, handshake_targets
 from .defect import DefectError
 from .targets import TARGETS
 
@@ -89,10 +89,16 @@ def corpus(target_name: str) -> list[bytes]:
         wires = [framing.encode_frame(data) for data in plain]
         long_run = framing.encode_frame(b"\x07" * 300) + framing.encode_frame(bytes(100))
         return [*wires, b"".join(wires[:4]), long_run]
+    if target_name == "bundle":
+        return bundle_targets.bundle_corpus()
+    if target_name == "receipt":
+        return bundle_targets.receipt_corpus()
     if target_name in BMS_FAMILIES:
         return bms_targets.bms_corpus(target_name)
     if target_name == "host_port":
         return element_targets.host_port_corpus()
+    if target_name in handshake_targets.CORPORA:
+        return handshake_targets.CORPORA[target_name]()
     raise KeyError(target_name)
 
 
@@ -120,7 +126,7 @@ def mutate(source: random.Random, data: bytes, other: bytes) -> bytes:
             out[position:] = other[start:]
         else:
             del out[position:]
-    return bytes(out[:INPUT_SIZE_MAX])
+    return bytes(out[:max(INPUT_SIZE_MAX, len(data))])
 
 
 def inputs(target_name: str, count: int, seed: int) -> Iterator[bytes]:

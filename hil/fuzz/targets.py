@@ -13,7 +13,7 @@ from element.protocol.errors import DecodeError
 from hil.devices import BMS_FAMILIES
 from host_tools import codec
 
-from . import bms_targets, element_targets
+from . import bms_targets, bundle_targets, element_targets, handshake_targets
 from .defect import DefectError
 
 FRAME_PAYLOAD_SIZE_MAX = 300
@@ -136,5 +136,8 @@ TARGETS: dict[str, Callable[[bytes], bool]] = {
     "cose_mac0": cose_mac0,
     "frames": frames,
     "host_port": element_targets.host_port,
+    **handshake_targets.TARGETS,
+    "bundle": bundle_targets.bundle_bytes,
+    "receipt": bundle_targets.receipt_bytes,
     **{family: bms_targets.bms_stream(family) for family in BMS_FAMILIES},
 }

@@ -18,6 +18,7 @@ from element.protocol.errors import DecodeError, SignatureError
 from host_tools import codec
 from host_tools.attest import merkle
 from host_tools.attest.commitment import Leaf, totals
+from host_tools.attest.log import CHECKPOINT_KIND, CHECKPOINT_TYP
 from host_tools.identity.issuer import TrustRoot
 from host_tools.identity.keys import key_id
 from host_tools.ledger.store import Ledger
@@ -25,7 +26,8 @@ from host_tools.ledger.store import Ledger
 STATEMENTS_FILE = "statements.cborseq"
 TRUST_FILE = "trust.json"
 FILE_SIZE_MAX = 1 << 30
-_KIND_NAMES = {kind: typ.removeprefix("cw/") for kind, typ in schema.STATEMENT_TYP.items()}
+_KIND_NAMES = {kind: typ.removeprefix("cw/") for kind, typ in
+               [*schema.STATEMENT_TYP.items(), (CHECKPOINT_KIND, CHECKPOINT_TYP)]}
 
 
 def export(ledger: Ledger, trust: TrustRoot, folder: Path) -> int:
@@ -116,8 +118,13 @@ class Verifier:
                     self._try(index, kind, partial(check, statement))
         self._chains(numbered)
         self._intervals(numbered)
+        commitments = [one[2] for _, one in numbered if one[0] == schema.INTERVAL_COMMITMENT]
+        for index, (claimed, _, statement) in numbered:
+            if claimed == CHECKPOINT_KIND:
+                self._try(index, claimed, partial(self._checkpoint, statement, commitments))
         known = (schema.CREDENTIAL, schema.ANNOUNCEMENT, schema.RELEASE_ORDER,
-                 schema.EXECUTION_RECORD, schema.SAFETY_EVENT, schema.INTERVAL_COMMITMENT)
+                 schema.EXECUTION_RECORD, schema.SAFETY_EVENT, schema.INTERVAL_COMMITMENT,
+                 CHECKPOINT_KIND)
         for index, (claimed, _, _) in numbered:
             if claimed not in known:
                 self._fail(index, str(claimed), "unknown kind of statement")
@@ -233,6 +240,15 @@ class Verifier:
         for number in sorted(key for key in self._leaves if key is not None):
             if number not in committed:
                 self._fail(-1, f"interval {number}", "its commitment is missing")
+
+    def _checkpoint(self, statement: bytes, commitments: list[bytes]) -> None:
+        """Check that a checkpoint of the log is one of these commitments."""
+        fields = codec.loads(codec.verify1(statement, self._trust.aggregator, CHECKPOINT_TYP))
+        size = fields.get(2) if isinstance(fields, dict) else None
+        if not isinstance(size, int) or not 0 < size <= len(commitments):
+            raise SignatureError("checkpoint of intervals that are not here", size)
+        if fields.get(3) != merkle.root(commitments[:size]):
+            raise SignatureError("checkpoint does not match the commitments", size)
 
     def _interval(self, fields: dict[str, Any], previous: bytes, number: int) -> None:
         if fields["number"] != number:

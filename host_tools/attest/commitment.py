@@ -8,6 +8,7 @@ from typing import Any
 from element.protocol import schema
 from host_tools import codec
 from host_tools.attest import merkle
+from host_tools.attest.log import sign_checkpoint
 from host_tools.identity.keys import KeyPair
 
 
@@ -43,12 +44,17 @@ def totals(leaves: Sequence[Leaf]) -> tuple[int, int, int]:
 
 
 class Committer:
-    """Sign one commitment after the other, chained by hash."""
+    """Sign one commitment after the other, chained by hash, and checkpoints of their log."""
 
     def __init__(self, key: KeyPair) -> None:
         self._key = key
         self._number = 0
         self._previous = bytes(32)
+        self._log = merkle.Frontier()
+
+    def checkpoint(self, at_unix_ms: int) -> bytes:
+        """Sign the log of all commitments made so far."""
+        return sign_checkpoint(self._key, self._log.size, self._log.root, at_unix_ms)
 
     def commit(
         self, leaves: Sequence[Leaf], start_unix_ms: int, end_unix_ms: int, shortfall_mwh: int,
@@ -77,4 +83,5 @@ class Committer:
             self._key.key_id, codec.encode_statement(schema.INTERVAL_COMMITMENT, fields),
         )
         self._previous = hashlib.sha256(statement).digest()
+        self._log.append(statement)
         return statement, fields

@@ -22,6 +22,7 @@ from host_tools.cli import (
     bms_commands,
     board_commands,
     console_command,
+    disclose_command,
     hil_commands,
     pki_commands,
     release_command,
@@ -71,6 +72,7 @@ for _name, _examples, _command in (
     ("console", console_command.EXAMPLES, console_command.console_command),
     ("update", board_commands.UPDATE_EXAMPLES, board_commands.update_command),
     ("release", release_command.EXAMPLES, release_command.release_command),
+    ("disclose", disclose_command.EXAMPLES, disclose_command.disclose_command),
 ):
     app.command(_name, epilog=_examples, no_args_is_help=True)(_command)
 

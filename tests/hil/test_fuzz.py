@@ -5,7 +5,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from element.bms import daly, jbd, jk, plausible, pylontech
-from element.protocol import cbor, cose, framing, schema
+from element.protocol import (
+    cbor,
+    cose,
+    edhoc,
+    edhoc_initiator,
+    edhoc_responder,
+    framing,
+    schema,
+    sealed,
+)
 from element.protocol.errors import DecodeError
 from element.protocol.session import Session
 from hil.devices import BMS_FAMILIES
@@ -105,6 +114,26 @@ def test_a_session_that_takes_a_replay_is_found(monkeypatch):
 
     monkeypatch.setattr(Session, "unprotect", unprotect)
     assert driver.run_fuzz("host_port", 500, 1)["defect_count"] > 0
+
+
+def test_a_sealed_session_without_a_window_is_found(monkeypatch):
+    monkeypatch.setattr(sealed._Keys, "is_fresh", lambda *_: True)
+    assert driver.run_fuzz("encrypt0", 500, 1)["defect_count"] > 0
+
+
+def test_a_handshake_that_believes_a_mac_or_a_second_encoding_is_found(monkeypatch):
+    with monkeypatch.context() as patch:
+        strict = edhoc.identifier_from_item
+        patch.setattr(edhoc, "identifier_from_item",
+                      lambda item: item if isinstance(item, bytes) else strict(item))
+        for name in ("edhoc_message_1", "edhoc_message_2"):
+            assert driver.run_fuzz(name, 20_000, 1)["defect_count"] > 0, name
+        with pytest.raises(defect.DefectError):
+            targets.TARGETS["edhoc_message_3"](b"\x41\x05\x48" + bytes(8))
+    for module in (edhoc_initiator, edhoc_responder):
+        monkeypatch.setattr(module, "ct_equal", lambda *_: True)
+    for name in ("edhoc_message_2", "edhoc_message_3"):
+        assert driver.run_fuzz(name, 3000, 1)["defect_count"] > 0, name
 
 
 def test_an_unknown_target_is_an_error():

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 import hil.benchmarks.element
+import hil.benchmarks.handshake
 import hil.benchmarks.heap
 import hil.benchmarks.host
 import hil.benchmarks.scenarios  # noqa: F401  each module registers its benchmarks
@@ -21,7 +22,7 @@ def test_reach(value: float, reach: str, met: bool) -> None:
 
 
 def test_benchmarks_are_chosen_by_pattern_and_names_are_unique() -> None:
-    assert {"default", "regulated_days", "es256", "verify", "fuzz"} <= set(chosen(None))
+    assert {"default", "regulated_days", "es256", "verify", "fuzz", "edhoc"} <= set(chosen(None))
     assert list(chosen("^es256$")) == ["es256"]
     with pytest.raises(ValueError, match="two benchmarks"):
         benchmark("es256")(lambda context: iter(()))
