@@ -13,6 +13,7 @@ from element.protocol import codes, schema
 from element.protocol.errors import DecodeError, SignatureError
 from host_tools import codec
 from host_tools.attest.commitment import Committer, Leaf, energy_mwh
+from host_tools.attest.log import CHECKPOINT_KIND
 from host_tools.dispatch.loop import MeterLoop
 from host_tools.dispatch.split import Capability, Split, StepChooser, split
 from host_tools.identity.issuer import Authorities, Enrolled, Issuer
@@ -291,6 +292,8 @@ class Aggregator:
             leaves, start_ms, end_ms, shortfall_mwh, missing)
         number = fields["number"]
         self._file(schema.INTERVAL_COMMITMENT, fields["aggregator_id"], number, statement)
+        self._file(CHECKPOINT_KIND, fields["aggregator_id"], number,
+                   self._committer.checkpoint(end_ms))
         self.ledger.commit(number, [
             (leaf.kind, leaf.element_id, leaf.fields["counter"]) for leaf in leaves])
 

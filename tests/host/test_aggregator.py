@@ -223,4 +223,5 @@ def test_what_the_panel_files_verifies_offline() -> None:
                for kind, _, _, number, statement in site.aggregator.ledger.statements()]
     outcome = Verifier(site.authorities.trust_root).run(entries)
     assert outcome.failed == 0, outcome.failures
-    assert outcome.by_kind == {"credential": 1, "record": 5, "interval": 1}
+    assert outcome.by_kind == {
+        "credential": 1, "record": 5, "interval": 1, "checkpoint": 1}
