@@ -37,29 +37,20 @@ def private_key(entropy: bytes) -> bytes:
     return (int.from_bytes(entropy, "big") % (curve.N - 1) + 1).to_bytes(32, "big")
 
 
-class _PeerJob:
-    """Run a generator one slice a step; what is wrong with a peer's input ends up in `error`."""
+class _PeerJob(p256.Job):
+    """A job on a peer's input; what is wrong with that ends up in `error`."""
 
-    def __init__(self, steps):
-        self._steps = steps
-        self._result = None
-        self.error = None
-        self.done = False
+    error = None
 
     def step(self) -> bool:
         """Do one slice; return True when finished, well or not. Further calls do nothing."""
-        if not self.done:
-            try:
-                next(self._steps)
-            except StopIteration as stop:
-                self._result = stop.value
-                self.done = True
-            except Error as error:
-                self.error = error
-                self.done = True
-        if self.done:
+        try:
+            return super().step()
+        except Error as error:
+            self.error = error
             self._steps = None
-        return self.done
+            self.done = True
+            return True
 
 
 class LiftJob(_PeerJob):

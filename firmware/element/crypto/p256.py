@@ -26,7 +26,7 @@ SIGNATURE_SIZE = 64
 NONCE_COUNT_MAX = 4
 
 
-class _Job:
+class Job:
     """Run a generator one slice a step; a subclass names what its return value is."""
 
     def __init__(self, steps):
@@ -52,7 +52,7 @@ class _Job:
         return self._result
 
 
-class SignJob(_Job):
+class SignJob(Job):
     """Sign a digest; `signature` is None until step() has returned True, then 64 bytes.
 
     Raises RangeError here, before any work, for a private key outside 1..N-1 or a bad size.
@@ -69,7 +69,7 @@ class SignJob(_Job):
         return self._result
 
 
-class VerifyJob(_Job):
+class VerifyJob(Job):
     """Verify a signature; `valid` is None until step() has returned True, then a bool.
 
     Never raises for bad input of any kind: it finishes with False.
@@ -83,7 +83,7 @@ class VerifyJob(_Job):
         return self._result
 
 
-class EcdhJob(_Job):
+class EcdhJob(Job):
     """Agree on a secret; `secret` is None until step() has returned True, then 32 bytes.
 
     Raises here, before any work: RangeError for a bad private key, SignatureError for a public
@@ -101,7 +101,7 @@ class EcdhJob(_Job):
         return self._result
 
 
-class PublicKeyJob(_Job):
+class PublicKeyJob(Job):
     """Make a public key; `public_key` is None until step() has returned True, then 64 bytes.
 
     Raises RangeError here, before any work, for a private key outside 1..N-1 or a bad size.
