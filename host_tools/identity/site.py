@@ -3,7 +3,7 @@
 `keys/*.pem` are private (PKCS #8, mode 0600, folder 0700); `elements/<id>.json` says what each
 element is and where it was enrolled; `releases.cborseq` has every release order (RFC 8742). An
 element's session key is not stored: it follows from the aggregator's key and the element's, which
-is in its credential.
+is in its credential. `trust.json` is public: what `cellwall verify --trust` wants.
 """
 
 import json
@@ -21,6 +21,7 @@ from host_tools.identity.keys import hkdf_sha256
 from host_tools.identity.keystore import FileKeys
 from host_tools.identity.pki import Pki
 
+TRUST_FILE = "trust.json"
 KEY_NAMES = ("issuer", "aggregator", "aggregator_agree", "life_safety")
 
 
@@ -60,14 +61,24 @@ class Site:
         return FileKeys(self.folder / "keys")
 
     def create(self) -> None:
-        """Make the roots and keys that are missing; existing ones are never replaced."""
+        """Make roots and keys where there are none; existing ones are never replaced.
+
+        Raises BusError when roots are here and a key that goes with them is not: another one
+        in its place would sign what nobody believes.
+        """
         pki = self.pki
+        missing = [name for name in KEY_NAMES if not self.keys.has(name)]
+        if pki.exists and missing:
+            raise BusError("keys of this site are gone", f"{', '.join(missing)} in {self.folder}"
+                           "\n  next: bring them back from where you keep them; a root that is "
+                           "lost: cellwall pki rotate ROLE")
+        # keys first: roots say that all of them were made
+        for name in missing:
+            self.keys.create(name)
         pki.init()
-        for name in KEY_NAMES:
-            if not self.keys.has(name):
-                self.keys.create(name)
         if not any(one.claims.get("name") == "aggregator" for one in pki.issued()):
             pki.issue_party("aggregator", "aggregator")
+        self.authorities().trust_root.save(self.folder / TRUST_FILE)
 
     @property
     def pki(self) -> Pki:

@@ -1,5 +1,6 @@
 """The site's folder: private keys stay private, entries are whole or an error."""
 
+import contextlib
 import json
 import os
 from pathlib import Path
@@ -11,8 +12,9 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from element.protocol import schema
 from element.protocol.errors import BusError
 from host_tools import codec
-from host_tools.identity.issuer import Issuer
-from host_tools.identity.keys import make_key_pair
+from host_tools.identity.issuer import Issuer, TrustRoot
+from host_tools.identity.keys import KeyPair, make_key_pair
+from host_tools.identity.keystore import FileKeys
 from host_tools.identity.site import KEY_NAMES, ElementEntry, Site, default_folder
 from host_tools.provision.enrol import load_profile
 
@@ -50,15 +52,52 @@ def test_keys_are_made_once_and_are_ours_alone(site: Site) -> None:
     assert len(set(before)) == len(KEY_NAMES)
     site.create()
     assert [path.read_bytes() for path in paths] == before
-    # the umask decides nothing
-    paths[0].unlink()
+    assert TrustRoot.load(site.folder / "trust.json") == site.authorities().trust_root
+
+
+def test_the_umask_decides_nothing(tmp_path: Path) -> None:
     old = os.umask(0)
     try:
-        site.create()
+        Site(tmp_path / "open").create()
     finally:
         os.umask(old)
-    assert paths[0].stat().st_mode & 0o777 == 0o600
-    assert paths[0].read_bytes() != before[0] and paths[1].read_bytes() == before[1]
+    for path in (tmp_path / "open" / "keys").iterdir():
+        assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_making_that_is_interrupted_goes_on(tmp_path: Path,
+                                              monkeypatch: pytest.MonkeyPatch) -> None:
+    create = FileKeys.create
+    for allowed in range(12):
+        made = Site(tmp_path / str(allowed))
+        left = [allowed]
+
+        def cut(keys: FileKeys, name: str, left: list[int] = left) -> KeyPair:
+            if not left[0]:
+                raise KeyboardInterrupt
+            left[0] -= 1
+            return create(keys, name)
+
+        monkeypatch.setattr(FileKeys, "create", cut)
+        with contextlib.suppress(KeyboardInterrupt):
+            made.create()
+        monkeypatch.setattr(FileKeys, "create", create)
+        made.create()
+        assert made.pki.trust() and made.authorities()
+        assert made.pki.find("aggregator").claims["party"] == 1
+
+
+def test_a_lost_key_is_named_and_not_made_anew(site: Site) -> None:
+    for name in ("issuer", "aggregator_agree"):
+        path = site.keys.path(name)
+        data = path.read_bytes()
+        path.unlink()
+        with pytest.raises(BusError, match="gone") as caught:
+            site.create()
+        assert name in str(caught.value.value) and not path.exists()
+        path.write_bytes(data)
+        path.chmod(0o600)
+    site.create()
 
 
 def test_a_key_that_others_can_read_is_refused(site: Site) -> None:
