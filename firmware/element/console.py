@@ -8,7 +8,7 @@ Loaded when the first text arrives.
 """
 
 from . import version
-from .keeper import last_failure
+from .keeper import FAILURE_FILE, FAILURE_SIZE_MAX, read_file
 from .maintenance import REPL
 from .power.base import FAULT_NAMES
 from .protocol import codes, schema, texts
@@ -253,6 +253,16 @@ class Console:
         if not agent.notice(codes.NOTICE_MAINTENANCE, REPL, 0, recorded):
             return "it cannot be recorded: the queue of signatures is full"
         return ""
+
+
+def last_failure() -> list:
+    """Return the lines of what ended the last task that ended, none without one."""
+    try:
+        data = read_file(FAILURE_FILE) or b""
+    except OSError:
+        data = b"(not readable)"
+    return "".join([chr(byte) if 32 <= byte < 127 or byte == 10 else "?"
+                    for byte in data[:FAILURE_SIZE_MAX]]).split("\n")
 
 
 def _hex(data: bytes) -> str:

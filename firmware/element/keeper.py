@@ -15,7 +15,7 @@ _LATCH_FILE = "latch.cbor"
 # that is one commit of 2 ms in place of three, which now and then take 140.
 _USAGE_FILES = ("usage.0", "usage.1")
 # What ended the task that ended the last life: text, its end when it is long.
-_FAILURE_FILE = "failure"
+FAILURE_FILE = "failure"
 FAILURE_SIZE_MAX = 600
 # What the flash did not take is written again after this time.
 RETRY_MS = 5000
@@ -126,7 +126,7 @@ class Keeper:
     def save_failure(self, words: str) -> None:
         """Keep what ended a task for the console after the restart, where the flash takes it."""
         try:
-            write_file(_FAILURE_FILE, words.encode()[-FAILURE_SIZE_MAX:])
+            write_file(FAILURE_FILE, words.encode()[-FAILURE_SIZE_MAX:])
         except (OSError, MemoryError) as error:
             self._failed("failure", error)
 
@@ -210,16 +210,6 @@ class Keeper:
             self._usage_due = True
             self._write_latch()
         return None
-
-
-def last_failure() -> list:
-    """Return the lines of what ended the last task that ended, none without one."""
-    try:
-        data = read_file(_FAILURE_FILE) or b""
-    except OSError:
-        data = b"(not readable)"
-    return "".join([chr(byte) if 32 <= byte < 127 or byte == 10 else "?"
-                    for byte in data[:FAILURE_SIZE_MAX]]).split("\n")
 
 
 def _usage_of(path: str):

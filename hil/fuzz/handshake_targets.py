@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Callable
 from typing import Any
 
-from element.protocol import cbor, cose, edhoc
+from element.protocol import cbor, cose, edhoc, encrypt0
 from element.protocol.edhoc_initiator import Initiator
 from element.protocol.edhoc_responder import Responder
 from element.protocol.errors import DecodeError, SignatureError
@@ -190,8 +190,8 @@ def _sealed_corpus() -> list[bytes]:
 _SEALED = _sealed_corpus()
 
 
-def encrypt0(data: bytes) -> bool:
-    """Fuzz cose.encrypt0_parse and SealedSession: one encoding, and only what the peer sealed."""
+def encrypt0_message(data: bytes) -> bool:
+    """Fuzz encrypt0.parse and SealedSession: one encoding, and only what the peer sealed."""
     _, receiver = _sessions()
     try:
         payload = receiver.unprotect(data)
@@ -204,12 +204,12 @@ def encrypt0(data: bytes) -> bool:
     if receiver.accepted + receiver.malformed + receiver.forged + receiver.replayed == 0:
         raise DefectError("encrypt0: a message that no counter counted")
     try:
-        protected, header, ciphertext = cose.encrypt0_parse(data)
+        protected, header, ciphertext = encrypt0.parse(data)
     except DecodeError:
         return False
     again = cose.protected_header(header[cose.ALG], header.get(cose.KID), None,
                                   header.get(cose.PIV))
-    if again != protected or cose.encrypt0_assemble(protected, ciphertext) != data:
+    if again != protected or encrypt0.assemble(protected, ciphertext) != data:
         raise DefectError("encrypt0: accepted a second encoding")
     return True
 
@@ -228,5 +228,5 @@ TARGETS: dict[str, Callable[[bytes], bool]] = {
     "edhoc_message_1": message_1,
     "edhoc_message_2": message_2,
     "edhoc_message_3": message_3,
-    "encrypt0": encrypt0,
+    "encrypt0": encrypt0_message,
 }

@@ -10,10 +10,11 @@ from panel import LIFE_SAFETY, NOW_MS, STRANGER, sign1, verify1
 from element import agent as agent_module
 from element import keeper as keeper_module
 from element.agent import FAILURE_GRACE_MS, Agent
+from element.console import last_failure
 from element.control import PERIOD_MS
 from element.crypto.worker import JOBS_MAX
 from element.hal.base import HAL, UART, Waiter
-from element.keeper import last_failure, latch_from_bytes
+from element.keeper import latch_from_bytes
 from element.protocol import cbor, codes, schema
 from element.protocol.errors import DecodeError
 

@@ -4,7 +4,7 @@ from binascii import hexlify, unhexlify
 
 from edhoc_bench import CRYPTO, Handshake
 
-from element.protocol import cbor, cose, edhoc, sealed
+from element.protocol import cbor, cose, edhoc, encrypt0, sealed
 from element.protocol.errors import DecodeError, RangeError, SignatureError
 from element.protocol.sealed import SealedSession
 
@@ -53,7 +53,7 @@ def test_the_bytes_are_an_encrypt0_with_the_sequence_as_partial_iv():
     panel, element = pair()
     panel.protect(b"")
     data = panel.protect(b"two")
-    protected, header, ciphertext = cose.encrypt0_parse(data)
+    protected, header, ciphertext = encrypt0.parse(data)
     assert header == {cose.ALG: 10, cose.KID: NAME + b"\x00", cose.PIV: 2}
     key = exporters()[0].export(32768, NAME, 16)
     iv = exporters()[0].export(32770, NAME, 13)
@@ -61,11 +61,11 @@ def test_the_bytes_are_an_encrypt0_with_the_sequence_as_partial_iv():
     aad = cbor.encode(["Encrypt0", protected, b""])
     assert CRYPTO.unseal(key, nonce, aad, ciphertext) == b"two"
     # the other way: another key, and the direction in the nonce
-    _, _, ciphertext = cose.encrypt0_parse(element.protect(b"one"))
+    _, _, ciphertext = encrypt0.parse(element.protect(b"one"))
     protected = cose.protected_header(10, NAME + b"\x00", None, 1)
     key = exporters()[0].export(32769, NAME, 16)
     nonce = bytes(a ^ b for a, b in zip(iv, unhexlify("01000000000000010000000001")))
-    assert CRYPTO.unseal(key, nonce, cose.enc_structure(protected), ciphertext) == b"one"
+    assert CRYPTO.unseal(key, nonce, encrypt0.enc_structure(protected), ciphertext) == b"one"
     # golden bytes: a change here breaks every element in the field
     assert hexlify(data) == GOLDEN, hexlify(data)
 
@@ -143,9 +143,9 @@ def coded(function, *args):
 def test_a_forged_number_does_not_move_the_window():
     panel, element = pair()
     first = panel.protect(b"a")
-    _, _, ciphertext = cose.encrypt0_parse(first)
+    _, _, ciphertext = encrypt0.parse(first)
     far = cose.protected_header(10, NAME + b"\x00", None, 0xFFFFFFFF)
-    raises(SignatureError, "ccm_tag", element.unprotect, cose.encrypt0_assemble(far, ciphertext))
+    raises(SignatureError, "ccm_tag", element.unprotect, encrypt0.assemble(far, ciphertext))
     assert element.unprotect(first) == b"a"
 
 
@@ -161,11 +161,11 @@ def test_what_does_not_belong_is_refused():
     # a generation that does not exist
     protected = cose.protected_header(10, NAME + b"\x01", None, 1)
     raises(SignatureError, "session_kid", element.unprotect,
-           cose.encrypt0_assemble(protected, bytes(9)))
+           encrypt0.assemble(protected, bytes(9)))
     for header in (cose.protected_header(10, None, None, 1),
                    cose.protected_header(10, NAME + b"\x00")):
         raises(DecodeError, "session_header", element.unprotect,
-               cose.encrypt0_assemble(header, bytes(9)))
+               encrypt0.assemble(header, bytes(9)))
     assert element.unprotect(data) == b"a"
 
 
@@ -201,7 +201,7 @@ def test_a_number_is_spent_on_success_only():
     panel, element = pair()
     raises(RangeError, "cbor_size", panel.protect, bytes(4096))
     data = panel.protect(b"a")
-    assert cose.encrypt0_parse(data)[1][cose.PIV] == 1 and element.unprotect(data) == b"a"
+    assert encrypt0.parse(data)[1][cose.PIV] == 1 and element.unprotect(data) == b"a"
 
 
 def test_an_update_loses_nothing_in_flight():
@@ -221,7 +221,7 @@ def test_an_update_loses_nothing_in_flight():
     assert panel.unprotect(early[1]) == b"early 1" and panel.generation == 0
     late = panel.protect(b"still the old keys")
     answer = element.protect(b"done")
-    assert cose.encrypt0_parse(answer)[1][cose.KID] == NAME + b"\x01"
+    assert encrypt0.parse(answer)[1][cose.KID] == NAME + b"\x01"
     assert panel.unprotect(answer) == b"done"
     assert panel.generation == 1 and not panel.update_pending
     assert panel.unprotect(early[0]) == b"early 0"
@@ -272,9 +272,9 @@ def test_wrong_arguments_are_refused():
 
 
 def test_encrypt0_has_one_form():
-    good = cose.encrypt0_assemble(cose.protected_header(10, b"k", None, 1), bytes(8))
-    assert cose.encrypt0_parse(good)[1] == {1: 10, 4: b"k", 6: 1}
-    raises(RangeError, "cose_ciphertext", cose.encrypt0_assemble, b"\xa0", bytes(7))
+    good = encrypt0.assemble(cose.protected_header(10, b"k", None, 1), bytes(8))
+    assert encrypt0.parse(good)[1] == {1: 10, 4: b"k", 6: 1}
+    raises(RangeError, "cose_ciphertext", encrypt0.assemble, b"\xa0", bytes(7))
 
     def message(header, rest=(bytes(8),), tag=16, unprotected=None):
         header = header if isinstance(header, bytes) else cbor.encode(header)
@@ -300,4 +300,4 @@ def test_encrypt0_has_one_form():
         ("cbor_trailing", message(unhexlify("a1010a00"))), ("cose_protected", message(b"\x80")),
         ("cbor_truncated", message(b"")), ("cbor_trailing", good + b"\x00"),
     ):
-        raises(DecodeError, code, cose.encrypt0_parse, data)
+        raises(DecodeError, code, encrypt0.parse, data)

@@ -88,7 +88,7 @@ class AnswerJob(_PeerJob):
         g_x = responder.receive_1(message_1)
         yield
         peer = yield from _lift_steps(g_x)
-        ours = yield from _job_steps(p256.PublicKeyJob(self.ephemeral_key))
+        ours = yield from _job_steps(p256.Job(p256.public_key_steps(self.ephemeral_key)))
         g_xy = yield from _job_steps(p256.EcdhJob(self.ephemeral_key, peer))
         g_rx = yield from _job_steps(p256.EcdhJob(static_key, peer))
         if c_r == responder.c_i:

@@ -3,10 +3,10 @@
 A private key is 32 bytes, a public key 64 bytes (x then y, no prefix), a digest 32 bytes, a
 signature 64 bytes (r then s, the form of COSE), a shared secret 32 bytes (x); all big-endian.
 
-SignJob, VerifyJob, EcdhJob and PublicKeyJob do a bounded piece of work in each step(), so that
-the caller decides how many fit before its next deadline. Measured on the unix port (1.25, one
-EPYC core): signature 0.9 ms in 34 slices, verification 4.4 ms in 118, ECDH 3.6 ms in 93, each
-slice 0.1 ms at most unless the garbage collector runs inside it.
+SignJob, VerifyJob and EcdhJob do a bounded piece of work in each step(), so that the caller
+decides how many fit before its next deadline. Measured on the unix port (1.25, one EPYC core):
+signature 0.9 ms in 34 slices, verification 4.4 ms in 118, ECDH 3.6 ms in 93, each slice 0.1 ms
+at most unless the garbage collector runs inside it.
 
 Nonces are those of RFC 6979, so no random source is needed and the same digest gives the same
 signature. Both s and N - s are accepted, as ES256 does. Not constant time: see curve.py for what
@@ -101,20 +101,6 @@ class EcdhJob(Job):
         return self._result
 
 
-class PublicKeyJob(Job):
-    """Make a public key; `public_key` is None until step() has returned True, then 64 bytes.
-
-    Raises RangeError here, before any work, for a private key outside 1..N-1 or a bad size.
-    """
-
-    def __init__(self, private_key: bytes):
-        super().__init__(_public_key_steps(_private_int(private_key)))
-
-    @property
-    def public_key(self):
-        return self._result
-
-
 def sign(private_key: bytes, digest: bytes) -> bytes:
     """Return the 64-byte deterministic signature of a 32-byte digest. Raises as SignJob."""
     return SignJob(private_key, digest).run()
@@ -135,7 +121,7 @@ def ecdh(private_key: bytes, public_key: bytes) -> bytes:
 
 def public_key(private_key: bytes) -> bytes:
     """Return the 64-byte public key. Raises RangeError for a private key outside 1..N-1."""
-    return PublicKeyJob(private_key).run()
+    return Job(public_key_steps(private_key)).run()
 
 
 def is_public_key(data: bytes) -> bool:
@@ -243,7 +229,9 @@ def _ecdh_steps(scalar: int, key: bytes):
     return shared[0].to_bytes(32, "big")
 
 
-def _public_key_steps(scalar: int):
+def public_key_steps(private_key: bytes):
+    """Yield between slices and return a public key, for a Job. Raises RangeError at its first."""
+    scalar = _private_int(private_key)
     blind, _, z = _blinds(scalar.to_bytes(32, "big"), b"public")
     point = yield from curve.base_steps(scalar, blind, z)
     x, y = yield from curve.to_affine_steps(point)

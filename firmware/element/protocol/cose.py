@@ -1,13 +1,11 @@
-"""COSE_Sign1, COSE_Mac0 and COSE_Encrypt0 in one exact form, without any cryptography.
+"""COSE_Sign1 and COSE_Mac0 in one exact form, without any cryptography; encrypt0.py has the third.
 
 Sign1 is ES256 (label 1 = -7) over a 64-byte r || s; Mac0 is HMAC-SHA256 (label 1 = 5) with a
-32-byte tag; Encrypt0 is AES-CCM-16-64-128 (label 1 = 10), an 8-byte tag behind the ciphertext.
-All come tagged (18, 17, 16), with a protected header in deterministic CBOR, an empty unprotected
-header and the payload inside. Labels: 1 alg, 4 kid (1..64 bytes), 6 Partial IV (the sequence
-number, not in Sign1), 16 typ (text, Sign1 only). Anything else is refused, so a message has one
-encoding and no field that goes unread.
-Ref: RFC 9052, sections 3, 4.2, 4.4, 5.2, 5.3, 6.2 and 6.3; RFC 9053, sections 2.1, 3.1 and 4.2;
-RFC 9596 (typ).
+32-byte tag. Both come tagged (18, 17), with a protected header in deterministic CBOR, an empty
+unprotected header and the payload inside. Labels: 1 alg, 4 kid (1..64 bytes), 6 Partial IV (the
+sequence number, not in Sign1), 16 typ (text, Sign1 only). Anything else is refused, so a message
+has one encoding and no field that goes unread.
+Ref: RFC 9052, sections 3, 4.2, 4.4, 6.2 and 6.3; RFC 9053, sections 2.1 and 3.1; RFC 9596 (typ).
 """
 
 from . import cbor
@@ -15,10 +13,8 @@ from .errors import DecodeError, RangeError
 
 TAG_SIGN1 = 18
 TAG_MAC0 = 17
-TAG_ENCRYPT0 = 16
 ALG_ES256 = -7
 ALG_HMAC_256 = 5
-ALG_AES_CCM_16_64_128 = 10
 
 ALG = 1
 KID = 4
@@ -27,14 +23,13 @@ TYP = 16
 
 SIGNATURE_SIZE = 64
 MAC_SIZE = 32
-AEAD_TAG_SIZE = 8
 KID_SIZE_MAX = 64
 TYP_SIZE_MAX = 64
 # Four bytes of Partial IV last 45 years at three messages a second.
 SEQUENCE_MAX = 0xFFFFFFFF
 
 _SIGN1_LABELS = (ALG, KID, TYP)
-_SESSION_LABELS = (ALG, KID, PIV)
+SESSION_LABELS = (ALG, KID, PIV)
 
 
 def protected_header(alg: int, kid=None, typ=None, piv=None) -> bytes:
@@ -67,11 +62,6 @@ def mac_structure(protected: bytes, payload: bytes, external_aad: bytes = b"") -
     return cbor.encode(["MAC0", protected, external_aad, payload])
 
 
-def enc_structure(protected: bytes, external_aad: bytes = b"") -> bytes:
-    """Return the additional data that an Encrypt0 authenticates beside its plaintext."""
-    return cbor.encode(["Encrypt0", protected, external_aad])
-
-
 def sign1_assemble(protected: bytes, payload: bytes, signature: bytes) -> bytes:
     """Return the tagged COSE_Sign1. Raises RangeError for a signature that is not 64 bytes."""
     if len(signature) != SIGNATURE_SIZE:
@@ -84,16 +74,6 @@ def mac0_assemble(protected: bytes, payload: bytes, tag: bytes) -> bytes:
     if len(tag) != MAC_SIZE:
         raise RangeError("cose_mac", len(tag))
     return cbor.encode(cbor.Tagged(TAG_MAC0, [protected, {}, payload, tag]))
-
-
-def encrypt0_assemble(protected: bytes, ciphertext: bytes) -> bytes:
-    """Return the tagged COSE_Encrypt0; ciphertext ends with its tag.
-
-    Raises RangeError for a ciphertext shorter than a tag.
-    """
-    if len(ciphertext) < AEAD_TAG_SIZE:
-        raise RangeError("cose_ciphertext", len(ciphertext))
-    return cbor.encode(cbor.Tagged(TAG_ENCRYPT0, [protected, {}, ciphertext]))
 
 
 def sign1_parse(data: bytes) -> tuple:
@@ -110,18 +90,7 @@ def mac0_parse(data: bytes) -> tuple:
     header[PIV] is the sequence number as an integer, where there is one. Raises DecodeError for
     anything but the one form that mac0_assemble makes.
     """
-    return _parse(data, TAG_MAC0, ALG_HMAC_256, _SESSION_LABELS, MAC_SIZE)
-
-
-def encrypt0_parse(data: bytes) -> tuple:
-    """Return (protected bytes, header by label, ciphertext); nothing is verified yet.
-
-    Raises DecodeError for anything but the one form that encrypt0_assemble makes.
-    """
-    protected, ciphertext = _parts(data, TAG_ENCRYPT0, 3)
-    if not isinstance(ciphertext, bytes) or len(ciphertext) < AEAD_TAG_SIZE:
-        raise DecodeError("cose_ciphertext")
-    return protected, _header(protected, ALG_AES_CCM_16_64_128, _SESSION_LABELS), ciphertext
+    return _parse(data, TAG_MAC0, ALG_HMAC_256, SESSION_LABELS, MAC_SIZE)
 
 
 def ct_equal(a: bytes, b: bytes) -> bool:
@@ -137,7 +106,7 @@ def ct_equal(a: bytes, b: bytes) -> bool:
     return difference == 0
 
 
-def _parts(data: bytes, tag: int, count: int) -> list:
+def parts_of(data: bytes, tag: int, count: int) -> list:
     """Return the parts of a message without its empty unprotected header."""
     message = cbor.decode(data)
     if not isinstance(message, cbor.Tagged) or message.tag != tag:
@@ -154,15 +123,15 @@ def _parts(data: bytes, tag: int, count: int) -> list:
 
 
 def _parse(data: bytes, tag: int, alg: int, labels: tuple, proof_size: int) -> tuple:
-    protected, payload, proof = _parts(data, tag, 4)
+    protected, payload, proof = parts_of(data, tag, 4)
     if not isinstance(payload, bytes):
         raise DecodeError("cose_payload")
     if not isinstance(proof, bytes) or len(proof) != proof_size:
         raise DecodeError("cose_proof")
-    return protected, _header(protected, alg, labels), payload, proof
+    return protected, header_of(protected, alg, labels), payload, proof
 
 
-def _header(protected: bytes, alg: int, labels: tuple) -> dict:
+def header_of(protected: bytes, alg: int, labels: tuple) -> dict:
     """Return the checked protected header, Partial IV as an integer."""
     header = cbor.decode(protected)
     if not isinstance(header, dict):

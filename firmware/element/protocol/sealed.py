@@ -21,7 +21,7 @@ Ref: RFC 9052, 5.2 and 5.3 (Encrypt0); RFC 8613, 5.2 (nonce) and 7.4 (replay); R
 (exporter) and appendix H (key update).
 """
 
-from . import cose
+from . import cose, encrypt0
 from .errors import DecodeError, RangeError, SignatureError
 
 KEY_SIZE = 16
@@ -119,10 +119,10 @@ class SealedSession:
         """
         keys = self._tx
         sequence = keys.sequence_sent + 1
-        protected = cose.protected_header(cose.ALG_AES_CCM_16_64_128, keys.kid, None, sequence)
+        protected = cose.protected_header(encrypt0.ALG_AES_CCM_16_64_128, keys.kid, None, sequence)
         nonce = keys.nonce(self._initiator, sequence)
-        sealed = self._seal(keys.key_tx, nonce, cose.enc_structure(protected), payload)
-        data = cose.encrypt0_assemble(protected, sealed)
+        sealed = self._seal(keys.key_tx, nonce, encrypt0.enc_structure(protected), payload)
+        data = encrypt0.assemble(protected, sealed)
         keys.sequence_sent = sequence
         self.sent += 1
         return data
@@ -136,7 +136,7 @@ class SealedSession:
         changes unless the message is accepted.
         """
         try:
-            protected, header, sealed = cose.encrypt0_parse(data)
+            protected, header, sealed = encrypt0.parse(data)
             if cose.KID not in header or cose.PIV not in header:
                 raise DecodeError("session_header")
         except DecodeError:
@@ -146,7 +146,7 @@ class SealedSession:
         try:
             keys = self._keys_of(header[cose.KID])
             nonce = keys.nonce(not self._initiator, sequence)
-            payload = self._unseal(keys.key_rx, nonce, cose.enc_structure(protected), sealed)
+            payload = self._unseal(keys.key_rx, nonce, encrypt0.enc_structure(protected), sealed)
         except SignatureError:
             self.forged += 1
             raise
