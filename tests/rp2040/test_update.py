@@ -106,7 +106,7 @@ def test_an_older_one_is_refused(board: tuple[ServedPico, Site], tmp_path: Path)
     served, site = board
     status(served.port)
     with pytest.raises(BusError, match="older than what runs"):
-        update(served.port, site, build_firmware(ROOT, "rpi_pico"), quiet)
+        update(served.port, site, new_firmware(tmp_path, 1), quiet)
 
 
 @pytest.mark.parametrize("change", [
