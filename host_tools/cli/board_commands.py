@@ -15,7 +15,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
 from element.protocol.errors import BusError
-from host_tools.identity.site import Site, default_folder
+from host_tools.identity.site import Site, default_folder, is_port
 from host_tools.provision.build import build_firmware
 from host_tools.provision.cable import Cable
 from host_tools.provision.doctor import FAILED, PASSED, Check, Doctor
@@ -202,7 +202,7 @@ def doctor_command(
 
 def _port_and_board(element: str, where: Site, board: str | None) -> tuple[str, str]:
     """Return where an element is, and its board: what is asked for, or what it says it is."""
-    if "/" not in element and not element.upper().startswith("COM"):
+    if not is_port(element):
         try:
             entry = where.element(element)
         except BusError as error:

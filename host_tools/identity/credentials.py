@@ -23,7 +23,8 @@ PARTIES = {
     "alarm": trust.PARTY_ALARM,
     "meter": trust.PARTY_METER,
 }
-_ROLE_OF_KIND = {schema.CREDENTIAL: "issuer", trust.PARTY_CREDENTIAL: "operator"}
+# which root signs which kind of credential
+ROLE_OF_KIND = {schema.CREDENTIAL: "issuer", trust.PARTY_CREDENTIAL: "operator"}
 
 
 def common_claims(issuer: str, sign_key: bytes, agree_key: bytes, now_unix_s: int,
@@ -79,7 +80,7 @@ class Trust:
         and not revoked, at at_unix_s, give or take SKEW_S. Raises DecodeError when it is
         malformed, SignatureError saying what does not hold.
         """
-        role = _ROLE_OF_KIND[kind]
+        role = ROLE_OF_KIND[kind]
         peeked = codec.decode_statement(kind, codec.peek(credential)[2])
         root_key = self.roots[role].key_at(peeked["issued_unix_s"])
         claims = codec.decode_statement(

@@ -19,6 +19,7 @@ from host_tools.identity.credentials import (
     ELEMENT_VALID_S,
     PARTIES,
     PARTY_VALID_S,
+    ROLE_OF_KIND,
     Trust,
     party_credential,
     renewed,
@@ -30,7 +31,6 @@ from host_tools.identity.revocation import Revocation, Revocations, open_list, s
 from host_tools.identity.roots import ROLES, Root, Roots, key_hash, rotation
 
 ISSUED_MAX = 100_000
-_ROLE_OF_KIND = {schema.CREDENTIAL: "issuer", trust.PARTY_CREDENTIAL: "operator"}
 _SUFFIX = {schema.CREDENTIAL: "element", trust.PARTY_CREDENTIAL: "party"}
 
 
@@ -50,7 +50,7 @@ class Issued:
     @property
     def role(self) -> str:
         """The root that signed it."""
-        return _ROLE_OF_KIND[self.kind]
+        return ROLE_OF_KIND[self.kind]
 
 
 def write_whole(path: Path, data: bytes) -> None:

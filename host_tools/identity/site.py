@@ -31,6 +31,11 @@ def default_folder() -> Path:
     return Path(data or Path.home() / ".local" / "share") / "cellwall" / "site"
 
 
+def is_port(name: str) -> bool:
+    """Return True for what names a serial port, and not an element."""
+    return "/" in name or name.upper().startswith("COM")
+
+
 @dataclass(frozen=True)
 class ElementEntry:
     """What the site knows of one element. port: where it was last reached."""
@@ -120,8 +125,7 @@ class Site:
 
     def port_of(self, name: str) -> str:
         """Return the port that is named, or where the element was whose id begins with name."""
-        is_port = "/" in name or name.upper().startswith("COM")
-        return name if is_port else self.element(name).port
+        return name if is_port(name) else self.element(name).port
 
     def file_release(self, order: bytes) -> None:
         """Keep a signed release order, on the medium before it goes out: a CBOR sequence."""
