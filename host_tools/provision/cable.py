@@ -23,14 +23,22 @@ INTERRUPT_S_MAX = 1.5
 # Before the first command: an answer to whoever had the cable before may still be on its way.
 QUIET_S = 0.15
 QUIET_S_MAX = 2.0
+# A board drops text that its host is late to take, lines out of the middle too: ask so often.
+ASK_COUNT_MAX = 3
 # The lines of `status` that the tools here read.
 _USED = {"board", "hardware", "element", "enrolled", "sensor mA", "interlock", "bms", "slot"}
+_NAME_SIZE = 10
 # What an element's console answers to Ctrl-C.
 AT_WORK = "the element is at work"
 _LOG = re.compile(r"^\[\d+\] ")
 _PRINTABLE = re.compile(r"[^\x20-\x7e]")
 
 Grant = Callable[[bytes, bytes], tuple[Enrolled, dict[str, Any]]]
+
+
+def _name_of(line: str) -> str:
+    """Return the name in front of a line of `status`."""
+    return line[:_NAME_SIZE].strip()
 
 
 def _is_end(line: str) -> bool:
@@ -186,13 +194,23 @@ class Cable:
 
         return self.until(answered, limit_s) and not self.repl_seen
 
+    def ask(self, line: str, is_whole: Callable[[list[str]], bool],
+            limit_s: float = COMMAND_S_MAX) -> list[str]:
+        """Send a console command that only tells, again until its reply is whole; return that.
+
+        Raises as `command` does, and BusError when a part of the reply is lost each time.
+        """
+        for _ in range(ASK_COUNT_MAX):
+            lines = self.command(line, limit_s)
+            if is_whole(lines):
+                return lines
+            self._settled = False
+        raise BusError("a part of the element's answer was lost", self.name)
+
     def status(self, limit_s: float = COMMAND_S_MAX) -> dict[str, str]:
         """Return the console's `status` by name. Raises BusError for a reply that is not whole."""
-        status = {line[:10].strip(): line[10:].strip() for line in self.command("status", limit_s)}
-        if not _USED.issubset(status):
-            self._settled = False
-            raise BusError("a part of the element's answer was lost", self.name)
-        return status
+        lines = self.ask("status", lambda lines: _USED.issubset(map(_name_of, lines)), limit_s)
+        return {_name_of(line): line[_NAME_SIZE:].strip() for line in lines}
 
     def session(self, limit_s: float = SESSION_S_MAX) -> bytes:
         """Open a session and return the element's id.

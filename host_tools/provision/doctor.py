@@ -29,6 +29,25 @@ PASSED, FAILED, SKIPPED = "pass", "fail", "skip"
 _BMS_AT_REST = re.compile(r"(\d+) ms old, (\d+) mV, (-?\d+) mA, SoC (\d+) bp, FETs (\d)")
 
 
+_CELL = re.compile(r"^cell (\d+) +(\d+) mV")
+
+
+def _cells_of(lines: list[str]) -> list[int]:
+    """Return every cell's mV from the lines of `cells`."""
+    return [int(found[2]) for found in map(_CELL.match, lines) if found]
+
+
+def _has_all_cells(lines: list[str]) -> bool:
+    """Return True when no line is missing before the one that ends the cells."""
+    numbers = [int(found[1]) for found in map(_CELL.match, lines) if found]
+    return numbers == list(range(1, len(numbers) + 1)) \
+        and len(lines) > len(numbers) and lines[len(numbers)].endswith("ms old")
+
+
+def _is_step(line: str) -> bool:
+    return line.startswith("step_mw ")
+
+
 @dataclass(frozen=True)
 class Check:
     """One line of the doctor's. next_step: what a person should do; "" when it passed."""
@@ -107,8 +126,7 @@ class Doctor:
         end = time.monotonic() + CELLS_S_MAX
         while True:
             try:
-                return [int(one) for line in self._cable.command("cells")
-                        for one in re.findall(r"^cell \d+ +(\d+) mV", line)]
+                return _cells_of(self._cable.ask("cells", _has_all_cells))
             except BusError:
                 if time.monotonic() > end:
                     return []
@@ -223,10 +241,9 @@ class Doctor:
     def _test_power_mw(self, ready_mw: int) -> int:
         """Return a small power that the stage can follow; an on/off stage has one only."""
         step_mw = 0
-        for line in self._cable.command("limits"):
-            field, _, value = line.partition(" ")
-            if field == "step_mw":
-                step_mw = int(value)
+        for line in self._cable.ask("limits", lambda lines: any(map(_is_step, lines))):
+            if _is_step(line):
+                step_mw = int(line.split()[1])
         return step_mw or ready_mw * TEST_SHARE_PCT // 100
 
     def _moved(self, name: str, power_mw: int) -> Check:

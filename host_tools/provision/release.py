@@ -19,6 +19,7 @@ from host_tools.provision.cable import Cable
 TELEMETRY_S_MAX = 5.0
 RELEASE_S_MAX = 15.0
 REFUSED = "release refused"
+LATCHED = "latched: "
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,11 @@ class Released:
     element_id: str
     cause: str
     released: bool
+
+
+def _words(lines: list[str]) -> str:
+    """Return what is latched from the lines of `trips`, empty when that line is not there."""
+    return next((line.removeprefix(LATCHED) for line in lines if line.startswith(LATCHED)), "")
 
 
 def release(port: str, site: Site, confirm: Callable[[str], bool]) -> Released:
@@ -51,8 +57,7 @@ def release(port: str, site: Site, confirm: Callable[[str], bool]) -> Released:
         cause = latest["trip_cause"]
         if cause == codes.TRIP_NONE:
             return Released(element_id.hex(), "", False)
-        words = next((line.removeprefix("latched: ") for line in cable.command("trips")
-                      if line.startswith("latched: ")), "")
+        words = _words(cable.ask("trips", lambda lines: bool(_words(lines))))
         if not confirm(words):
             return Released(element_id.hex(), words, False)
         order = ReleaseDesk(authorities.life_safety).order(

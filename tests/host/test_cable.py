@@ -61,6 +61,21 @@ def test_replies_refusals_and_silence(element: MemoryElement) -> None:
         assert cable.command("trips") == ["latched: nothing"]
 
 
+def test_a_reply_with_a_line_lost_is_asked_for_again(element: MemoryElement) -> None:
+    def is_whole(lines: list[str]) -> bool:
+        return lines == ["latched: nothing"]
+
+    with Cable(element.port) as cable:
+        element.to_lose = [b"latched: nothing\r\n"] * 2
+        assert cable.command("trips") == []
+        assert cable.ask("trips", is_whole) == ["latched: nothing"] and element.to_lose == []
+        element.to_lose = [b"board     "]
+        assert cable.status()["board"].startswith("memory, firmware ")
+        element.to_lose = [b"latched: nothing\r\n"] * 3
+        with pytest.raises(BusError, match="a part of the element's answer was lost"):
+            cable.ask("trips", is_whole)
+
+
 def test_what_was_typed_before_does_not_reach_the_command(element: MemoryElement) -> None:
     fd = os.open(element.port, os.O_RDWR | os.O_NOCTTY)
     os.write(fd, b"maintenan")  # somebody stopped in the middle of a word
