@@ -8,14 +8,16 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from element.protocol import schema
+from element.protocol import schema, trust
 from hil.benchmarks.registry import Context, Measure, benchmark
 from host_tools import codec
 from host_tools.attest import audit, bundle, merkle, pipeline, receipts
 from host_tools.attest.audit_check import check_audit
 from host_tools.attest.commitment import Committer, Leaf, energy_mwh
 from host_tools.attest.log import CHECKPOINT_KIND, IntervalLog
-from host_tools.attest.verifier import Trust, verify_bundle
+from host_tools.attest.standing import RootKey, Trust
+from host_tools.attest.verifier import verify_bundle
+from host_tools.identity.credentials import party_credential
 from host_tools.identity.issuer import Authorities
 from host_tools.identity.keys import KeyPair, make_key_pair
 
@@ -26,6 +28,7 @@ VERIFIED_COUNT = 500
 START_MS = 1_767_225_600_000
 INTERVAL_MS = 60_000
 RATING_MW = 5_000_000
+LATER_MS = START_MS + 86_400_000  # when bundles are made
 TENANTS = ("north", "south", "atrium")
 CHEMISTRIES = ("LFP", "NMC")
 ROLES = ("wall", "column", "floor", "cabinet")
@@ -36,15 +39,28 @@ class Building:
     """A made-up building: its keys, its elements in the order of their ids, its statements."""
 
     authorities: Authorities
+    operator: KeyPair
     elements: list[KeyPair]
     entries: list[bundle.Entry]
 
     @property
     def trust(self) -> Trust:
-        """What a counterparty trusts."""
+        """What a counterparty trusts: roots, of which none was rotated yet."""
+        begins_s = START_MS // 1000 - 86400
+        return Trust(roots={"issuer": [RootKey(self.authorities.issuer.public, begins_s)],
+                            "operator": [RootKey(self.operator.public, begins_s)]})
+
+    @property
+    def bare_trust(self) -> Trust:
+        """The same as keys without any history, of which a bench's trust.json has as much."""
         keys = self.authorities
         return Trust({keys.issuer.key_id: keys.issuer.public},
                      {keys.aggregator.key_id: keys.aggregator.public})
+
+    @property
+    def without_party(self) -> list[bundle.Entry]:
+        """The statements as a bench has them: nobody credentialed the aggregator."""
+        return [one for one in self.entries if one[0] != trust.PARTY_CREDENTIAL]
 
 
 def _lowest(table: tuple[Any, ...]) -> dict[str, Any]:
@@ -114,6 +130,11 @@ def make_building(
             authorities.issuer, sign, authorities.aggregator_agree.public, index,
             credential_changes or {}))
         for index, sign in enumerate(signers)]
+    # from a generator of its own: the keys above are the same with and without it
+    operator = make_key_pair(random.Random(f"operator {seed}").randbytes)
+    entries.append((trust.PARTY_CREDENTIAL, None, party_credential(
+        "aggregator", "aggregator", authorities.aggregator.public,
+        authorities.aggregator_agree.public, operator, "benchmark", START_MS // 1000)))
     committer, log = Committer(authorities.aggregator), IntervalLog()
     chains = dict.fromkeys(range(elements), (0, bytes(32)))
     for number in range(1, intervals + 1):
@@ -134,7 +155,7 @@ def make_building(
         if checkpoints and number % max(1, intervals // checkpoints) == 0:
             entries.append((CHECKPOINT_KIND, None, log.checkpoint(
                 authorities.aggregator, at_ms + INTERVAL_MS)))
-    return Building(authorities, signers, entries)
+    return Building(authorities, operator, signers, entries)
 
 
 def _best_s(work: Callable[[], object], count: int = 3) -> float:
@@ -176,7 +197,7 @@ def pipeline_times(context: Context) -> Iterator[Measure]:
     for workers in (1, 2):
         # a pool's start is inside the time
         spent_s = _best_s(partial(
-            pipeline.close_interval, credentials, records, building.authorities.issuer.public,
+            pipeline.close_interval, credentials, records, building.trust,
             building.authorities.aggregator, 1, workers))
         reach = "<= 2.0" if workers == 2 else ""
         yield Measure(f"attest.pipeline_10000_{workers}_processes_s", round(spent_s, 3), "s",
@@ -186,7 +207,6 @@ def pipeline_times(context: Context) -> Iterator[Measure]:
 @benchmark("attest_bundle")
 def bundle_sizes(context: Context) -> Iterator[Measure]:
     """Disclose 100 of 10,000 records: scattered in one interval, and one element's hundred."""
-    key_ms = START_MS + 86_400_000
     for name, intervals, leaves in (("scattered", 1, RECORDS_COUNT), ("in_a_row", 500, 20)):
         building = make_building(intervals, leaves, 3)
         holdings = bundle.Holdings(building.entries)
@@ -195,7 +215,7 @@ def bundle_sizes(context: Context) -> Iterator[Measure]:
         else:
             chosen = {number: [7] for number in range(201, 201 + SHOWN_COUNT)}
         key = building.authorities.aggregator
-        made = bundle.build(holdings, chosen, key, key_ms)
+        made = bundle.build(holdings, chosen, key, LATER_MS)
         yield Measure(f"attest.bundle_100_{name}_kib", round(len(made) / 1024, 1), "KiB", "<= 60")
         spent_s = _best_s(partial(verify_bundle, made, building.trust))
         yield Measure(f"attest.bundle_100_{name}_verify_ms", round(spent_s * 1000, 1), "ms", "")
@@ -206,7 +226,7 @@ def audit_times(context: Context) -> Iterator[Measure]:
     """Audit an interval of 10,000 leaves with the sample that finds 20 % despite grinding."""
     building = make_building(1, RECORDS_COUNT, 5)
     holdings = bundle.Holdings(building.entries)
-    made = audit.build_audit(holdings, 1, 1000, building.authorities.aggregator)
+    made = audit.build_audit(holdings, 1, 1000, building.authorities.aggregator, LATER_MS)
     yield Measure("attest.audit_1000_kib", round(len(made) / 1024, 1), "KiB", "")
     began = time.perf_counter()
     outcome = verify_bundle(made, building.trust, None, check_audit)

@@ -2,10 +2,13 @@
 
 `statements.cborseq` is a CBOR sequence (RFC 8742) of [kind, interval number or null, statement];
 kind and number only say where to look, nothing is believed that a signature does not carry.
-`trust.json` holds the public keys. Verification needs no other file and no network.
+`roots/` and `revocations/` say who could speak when; a run of the bench has bare keys instead, in
+`trust.json`. Verification needs no other file and no network.
 """
 
 import hashlib
+import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -13,32 +16,42 @@ from typing import Any
 
 import cbor2
 
-from element.protocol import schema
+from element.protocol import schema, trust
 from element.protocol.errors import DecodeError, SignatureError
 from host_tools import codec
 from host_tools.attest import merkle
 from host_tools.attest.commitment import Leaf, totals
-from host_tools.attest.log import CHECKPOINT_KIND, CHECKPOINT_TYP
+from host_tools.attest.log import CHECKPOINT_KIND, CHECKPOINT_SHAPE, CHECKPOINT_TYP
+from host_tools.attest.primitives import Refused, open_signed, peek
+from host_tools.attest.standing import AGGREGATOR, PARTIES, PARTY, ROLES, Credential, Trust
 from host_tools.identity.issuer import TrustRoot
 from host_tools.identity.keys import key_id
 from host_tools.ledger.store import Ledger
 
 STATEMENTS_FILE = "statements.cborseq"
 TRUST_FILE = "trust.json"
+ROOTS_FOLDER, REVOCATIONS_FOLDER = "roots", "revocations"
 FILE_SIZE_MAX = 1 << 30
 _KIND_NAMES = {kind: typ.removeprefix("cw/") for kind, typ in
-               [*schema.STATEMENT_TYP.items(), (CHECKPOINT_KIND, CHECKPOINT_TYP)]}
+               [*schema.STATEMENT_TYP.items(), (CHECKPOINT_KIND, CHECKPOINT_TYP),
+                (trust.PARTY_CREDENTIAL, trust.TYP[trust.PARTY_CREDENTIAL])]}
 
 
-def export(ledger: Ledger, trust: TrustRoot, folder: Path) -> int:
-    """Write every statement of a ledger and the trust root to folder; returns their count."""
+def export(ledger: Ledger, bare: TrustRoot, folder: Path, site: Path | None = None) -> int:
+    """Write every statement of a ledger and the trust root to folder; returns their count.
+
+    site: the folder of the site's authority, whose roots and revocation lists go with it.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     count = 0
     with (folder / STATEMENTS_FILE).open("wb") as file:
         for kind, _, _, number, statement in ledger.statements():
             file.write(cbor2.dumps([kind, number, statement], canonical=True))
             count += 1
-    trust.save(folder / TRUST_FILE)
+    bare.save(folder / TRUST_FILE)
+    for name in (ROOTS_FOLDER, REVOCATIONS_FOLDER) if site else ():
+        if site and (site / name).is_dir():
+            shutil.copytree(site / name, folder / name, dirs_exist_ok=True)
     return count
 
 
@@ -53,11 +66,12 @@ class Failure:
 
 @dataclass
 class Verification:
-    """The outcome: counts by kind, and every failure."""
+    """The outcome: counts by kind, every failure, and what bare keys can not tell."""
 
     verified: int = 0
     by_kind: dict[str, int] = field(default_factory=dict)
     failures: list[Failure] = field(default_factory=list)
+    not_checked: list[str] = field(default_factory=list)
 
     @property
     def failed(self) -> int:
@@ -100,21 +114,31 @@ def read_entries(path: Path) -> list[tuple[int, int | None, bytes]]:
 class Verifier:
     """Check entries in order of dependence: credentials, elements' chains, orders, intervals."""
 
-    def __init__(self, trust: TrustRoot) -> None:
-        self._trust = trust
-        self._claims: dict[bytes, dict[str, Any]] = {}
+    def __init__(self, trusted: TrustRoot | Trust) -> None:
+        """trusted: roots with revocations, or the bare keys of a bench."""
+        self._trust = trusted
+        self._standing = trusted if isinstance(trusted, Trust) else Trust(
+            {key_id(trusted.issuer): trusted.issuer},
+            {key_id(trusted.aggregator): trusted.aggregator})
+        self._known: dict[bytes, list[Credential]] = {}
+        self._parties: dict[bytes, list[Credential]] = {}
         self._leaves: dict[int | None, list[Leaf]] = {}
         self.outcome = Verification()
 
     def run(self, entries: list[tuple[int, int | None, bytes]]) -> Verification:
         """Return the verification of all entries."""
         numbered = list(enumerate(entries))
+        parties = [one for one in entries if one[0] == trust.PARTY_CREDENTIAL]
+        if not self._standing.roots:
+            self.outcome.not_checked.append(
+                f"who could speak when, and {len(parties)} party credentials: bare keys know no "
+                "rotation, no validity of the aggregator and no revocation; give --trust roots/")
         for kind, check in (
-            (schema.CREDENTIAL, self._credential), (schema.ANNOUNCEMENT, self._announcement),
-            (schema.RELEASE_ORDER, self._release),
+            (schema.CREDENTIAL, self._credential), (trust.PARTY_CREDENTIAL, self._party),
+            (schema.ANNOUNCEMENT, self._announcement), (schema.RELEASE_ORDER, self._release),
         ):
             for index, (claimed, _, statement) in numbered:
-                if claimed == kind:
+                if claimed == kind and (kind != trust.PARTY_CREDENTIAL or self._standing.roots):
                     self._try(index, kind, partial(check, statement))
         self._chains(numbered)
         self._intervals(numbered)
@@ -122,7 +146,8 @@ class Verifier:
         for index, (claimed, _, statement) in numbered:
             if claimed == CHECKPOINT_KIND:
                 self._try(index, claimed, partial(self._checkpoint, statement, commitments))
-        known = (schema.CREDENTIAL, schema.ANNOUNCEMENT, schema.RELEASE_ORDER,
+        known = (schema.CREDENTIAL, trust.PARTY_CREDENTIAL, schema.ANNOUNCEMENT,
+                 schema.RELEASE_ORDER,
                  schema.EXECUTION_RECORD, schema.SAFETY_EVENT, schema.INTERVAL_COMMITMENT,
                  CHECKPOINT_KIND)
         for index, (claimed, _, _) in numbered:
@@ -135,7 +160,7 @@ class Verifier:
         name = _KIND_NAMES.get(kind, str(kind))
         try:
             check()
-        except (DecodeError, SignatureError) as error:
+        except (DecodeError, SignatureError, Refused) as error:
             detail = "" if error.value is None else f" ({_shown(error.value)})"
             self._fail(index, name, f"{error.code}{detail}")
             return False
@@ -151,33 +176,54 @@ class Verifier:
         return codec.decode_statement(kind, payload)
 
     def _credential(self, statement: bytes) -> None:
-        claims = self._open(schema.CREDENTIAL, statement, self._trust.issuer)
-        sign_key = schema.raw_key(claims["cnf"]["cose_key"])
-        element_id = key_id(sign_key)
-        if claims["subject"] != element_id.hex():
-            raise SignatureError("subject is not the key's id", claims["subject"])
-        self._claims[element_id] = claims
+        self._keep(schema.CREDENTIAL, statement, self._known)
 
-    def _element(self, statement: bytes) -> tuple[bytes, dict[str, Any]]:
-        """Return (id, claims) of the element that claims to have signed."""
-        kid = codec.peek(statement)[1]
-        claims = self._claims.get(kid)
-        if claims is None:
-            raise SignatureError("no valid credential for element", kid)
-        return kid, claims
+    def _party(self, statement: bytes) -> None:
+        self._keep(trust.PARTY_CREDENTIAL, statement, self._parties)
+
+    def _keep(self, kind: int, statement: bytes, known: dict[bytes, list[Credential]]) -> None:
+        """Keep a credential by the id of its key; renewals stand beside the ones before."""
+        one = self._standing.credential(statement, codec.typ_of(kind))
+        codec.decode_statement(kind, codec.peek(statement)[2])  # every range of the contract
+        known.setdefault(one.key_id, []).append(one)
 
     def _signed_by_element(self, kind: int, statement: bytes) -> tuple[bytes, dict[str, Any]]:
-        element_id, claims = self._element(statement)
-        fields = self._open(kind, statement, schema.raw_key(claims["cnf"]["cose_key"]))
-        if fields["element_id"] != element_id:
+        """Return (id, fields) of a statement whose signer held a credential when it was made."""
+        kid = codec.peek(statement)[1]
+        known = self._known.get(kid)
+        if known is None:
+            raise SignatureError("no valid credential for element", kid)
+        fields = self._open(kind, statement, known[0].key)
+        if fields["element_id"] != kid:
             raise SignatureError("signed for another element", fields["element_id"])
-        return element_id, fields
+        at_ms = fields.get("at_unix_ms", 0)
+        self._standing.check(known, fields.get("start_unix_ms", at_ms) // 1000,
+                             fields.get("end_unix_ms", at_ms) // 1000)
+        return kid, fields
 
     def _announcement(self, statement: bytes) -> None:
         self._signed_by_element(schema.ANNOUNCEMENT, statement)
 
     def _release(self, statement: bytes) -> None:
-        self._open(schema.RELEASE_ORDER, statement, self._trust.life_safety)
+        _, kid, payload = codec.peek(statement)
+        fields = codec.decode_statement(schema.RELEASE_ORDER, payload)
+        key = self._trust.life_safety if isinstance(self._trust, TrustRoot) else \
+            self._standing.root_key("life_safety", kid, fields["issued_unix_ms"] // 1000)
+        self._open(schema.RELEASE_ORDER, statement, key)
+
+    def _aggregator_key(self, statement: bytes, at_unix_ms: int) -> bytes:
+        """Return the key of the aggregator that claims to have signed, if it could speak then."""
+        typ, kid, _ = codec.peek(statement)
+        if not self._standing.roots:
+            if kid not in self._standing.aggregators:
+                raise SignatureError(f"signer of {typ} is not trusted", kid)
+            return self._standing.aggregators[kid]
+        if kid not in self._parties:
+            raise SignatureError("no valid party credential of", kid)
+        one = self._standing.check(self._parties[kid], at_unix_ms // 1000, at_unix_ms // 1000)
+        if one.claims[PARTY] != AGGREGATOR:
+            raise SignatureError("party is no aggregator", PARTIES.get(one.claims[PARTY]))
+        return one.key
 
     def _chains(self, numbered: list[tuple[int, tuple[int, int | None, bytes]]]) -> None:
         """Check every element's records and events, and that each continues its chain."""
@@ -189,7 +235,6 @@ class Verifier:
 
             def check(k: int = kind, s: bytes = statement, h: list[Leaf] = holder) -> None:
                 element_id, fields = self._signed_by_element(k, s)
-                self._valid_then(element_id, fields)
                 h.append(Leaf(element_id, k, fields, s))
 
             if self._try(index, kind, check):
@@ -205,13 +250,6 @@ class Verifier:
                 counter = leaf.fields["counter"]
                 previous = hashlib.sha256(leaf.statement).digest()
                 self._leaves.setdefault(number, []).append(leaf)
-
-    def _valid_then(self, element_id: bytes, fields: dict[str, Any]) -> None:
-        """Check that the credential was valid when the statement was made."""
-        claims = self._claims[element_id]
-        at_s = fields.get("end_unix_ms", fields.get("at_unix_ms", 0)) // 1000
-        if not claims["not_before_unix_s"] <= at_s <= claims["expires_unix_s"]:
-            raise SignatureError("outside the credential's validity", at_s)
 
     def _break(self, index: int, leaf: Leaf, why: str) -> None:
         """Turn a statement whose signature holds into a failure of its chain."""
@@ -230,8 +268,10 @@ class Verifier:
             after, wanted = previous, expected
 
             def check(s: bytes = statement, p: bytes = after, n: int = wanted) -> None:
-                fields = self._open(schema.INTERVAL_COMMITMENT, s, self._trust.aggregator)
-                self._interval(fields, p, n)
+                end_ms = codec.decode_statement(
+                    schema.INTERVAL_COMMITMENT, codec.peek(s)[2])["end_unix_ms"]
+                self._interval(self._open(schema.INTERVAL_COMMITMENT, s,
+                                          self._aggregator_key(s, end_ms)), p, n)
 
             self._try(index, kind, check)
             previous = hashlib.sha256(statement).digest()
@@ -243,11 +283,13 @@ class Verifier:
 
     def _checkpoint(self, statement: bytes, commitments: list[bytes]) -> None:
         """Check that a checkpoint of the log is one of these commitments."""
-        fields = codec.loads(codec.verify1(statement, self._trust.aggregator, CHECKPOINT_TYP))
-        size = fields.get(2) if isinstance(fields, dict) else None
-        if not isinstance(size, int) or not 0 < size <= len(commitments):
+        kid, fields = peek(statement, CHECKPOINT_TYP, CHECKPOINT_SHAPE)
+        open_signed(statement, CHECKPOINT_TYP, {kid: self._aggregator_key(statement, fields[4])},
+                    CHECKPOINT_SHAPE)
+        size = fields[2]
+        if not 0 < size <= len(commitments):
             raise SignatureError("checkpoint of intervals that are not here", size)
-        if fields.get(3) != merkle.root(commitments[:size]):
+        if fields[3] != merkle.root(commitments[:size]):
             raise SignatureError("checkpoint does not match the commitments", size)
 
     def _interval(self, fields: dict[str, Any], previous: bytes, number: int) -> None:
@@ -269,11 +311,33 @@ def _shown(value: Any) -> str:
     return value.hex() if isinstance(value, bytes) else str(value)
 
 
-def verify_folder(folder: Path, trust_file: Path | None = None) -> Verification:
+def load_trust(path: Path, lists: Sequence[list[bytes]] = ()) -> TrustRoot | Trust:
+    """Return roots with their lists and these, or the bare keys of a trust.json.
+
+    Raises DecodeError for what is neither, or does not hold, or for lists beside bare keys.
+    """
+    try:
+        inner = path / ROOTS_FOLDER if (path / ROOTS_FOLDER).is_dir() else path
+        if not any((inner / f"{role}.json").is_file() for role in ROLES):
+            if lists:
+                raise DecodeError("a revocation list needs the roots", str(path))
+            return TrustRoot.load(path / TRUST_FILE if path.is_dir() else path)
+        believed = Trust.load(path)
+        for one in lists:
+            believed = believed.with_list(one)
+        return believed
+    except Refused as error:
+        raise DecodeError(error.code, error.value) from error
+    except OSError as error:
+        raise DecodeError("trust_root", str(path)) from error
+
+
+def verify_folder(folder: Path, trust_path: Path | None = None,
+                  lists: Sequence[list[bytes]] = ()) -> Verification:
     """Return the verification of an exported folder.
 
-    trust_file: keys to trust instead of those in the folder. Raises DecodeError when a file is
-    not what it should be.
+    trust_path: roots or keys to trust instead of those in the folder. lists: revocation lists
+    more. Raises DecodeError when a file is not what it should be.
     """
-    trust = TrustRoot.load(trust_file or folder / TRUST_FILE)
-    return Verifier(trust).run(read_entries(folder / STATEMENTS_FILE))
+    believed = load_trust(trust_path or folder, lists)
+    return Verifier(believed).run(read_entries(folder / STATEMENTS_FILE))

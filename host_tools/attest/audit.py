@@ -99,7 +99,7 @@ def leaf_mwh_max(holdings: bundle.Holdings, leaves: Sequence[Leaf]) -> int:
     """
     bound = 1
     for leaf in leaves:
-        profile = holdings.claims(leaf.element_id)["profile"]
+        profile = holdings.credential_of(leaf)[1]["profile"]
         start, end = bundle.span_unix_ms(leaf)
         allowed = allowance_mwh(
             max(profile["power_mw_discharge_max"], profile["power_mw_charge_max"]), end - start)
@@ -138,7 +138,7 @@ def sign_audit(key: KeyPair, payload: dict[int, Any], challenge: bytes) -> tuple
 
 def build_audit(holdings: bundle.Holdings, number: int, sample: int, key: KeyPair,
                 at_unix_ms: int = 0, challenge: bytes = b"",
-                revocations: list[bytes] | None = None) -> bytes:
+                revocations: Sequence[Sequence[bytes]] = ()) -> bytes:
     """Return the bundle that audits the realized total of interval number with k = sample leaves.
 
     challenge: from the counterparty, or empty. The payload is a function of the leaves, so the

@@ -1,4 +1,4 @@
-"""Check an audited total: the second half of the standalone verifier, which it alone imports.
+"""Check an audited total: the last part of the standalone verifier, which it alone imports.
 
 An audit shows k leaves that the commitment itself has chosen, and that their energies are part
 of the declared total. Host_tools/attest/audit.py makes audits and derives the bound.
@@ -7,9 +7,7 @@ of the declared total. Host_tools/attest/audit.py makes audits and derives the b
 import hashlib
 from typing import Any
 
-from host_tools.attest.verifier import (
-    Outcome,
-    Trust,
+from host_tools.attest.primitives import (
     fold,
     leaf_hash,
     need,
@@ -17,6 +15,8 @@ from host_tools.attest.verifier import (
     parts_of,
     pieces,
 )
+from host_tools.attest.standing import PROFILE
+from host_tools.attest.verifier import Outcome
 
 DOMAIN = b"cellwall audit 1"
 CHALLENGE_SIZE_MAX = 64
@@ -107,19 +107,20 @@ def allowance_mwh(power_mw: int, duration_ms: int) -> int:
     return power_mw * duration_ms * ALLOWANCE_PCT // 360_000_000 + 1
 
 
-def check_audit(audit: Any, trust: Trust, out: Outcome) -> dict[str, Any]:
+def check_audit(audit: Any, out: Outcome) -> dict[str, Any]:
     """Return what an audit shows: leaf_count, sample, total_mwh, leaf_mwh_max, challenge, and
     commitment, the SHA-256 that a challenge has to come after.
 
-    out: the outcome for the rest of the bundle, whose one interval has the sampled leaves.
+    out: the outcome for the rest of the bundle, whose one interval has the sampled leaves. Both
+    statements have no time of their own: their signer is the aggregator of that interval.
     Raises Refused when the leaves are not those the seed selects, when an energy is above its
     element's rating or a sum above its bound, and when the sums do not make the total.
     """
     need(type(audit) is list and len(audit) == 3 and len(out.intervals) == 1, "audit")
     statement, opening, nodes = audit
-    kid, fields = open_signed(statement, AUDIT_TYP, trust.aggregators, AUDIT_SHAPE)
+    kid, fields = open_signed(statement, AUDIT_TYP, out.aggregators, AUDIT_SHAPE)
     payload = parts_of(statement, AUDIT_TYP)[2]
-    opener, opened = open_signed(opening, OPENING_TYP, trust.aggregators, OPENING_SHAPE)
+    opener, opened = open_signed(opening, OPENING_TYP, out.aggregators, OPENING_SHAPE)
     need(opener == opened[1] == kid and opened[2] == hashlib.sha256(payload).digest()
          and len(opened[3]) <= CHALLENGE_SIZE_MAX, "opening of another audit")
     interval = out.intervals[0]
@@ -130,7 +131,7 @@ def check_audit(audit: Any, trust: Trust, out: Outcome) -> dict[str, Any]:
     wanted = audit_indexes(seed_of(payload, opened[3]), fields[5], len(out.records))
     need([one.index for one in out.records] == wanted, "other leaves than the root selects")
     for one in out.records:
-        profile = out.credentials[one.element_id][-70002]
+        profile = one.claims[PROFILE]
         allowed = allowance_mwh(max(profile[2], profile[3]), one.end_unix_ms - one.start_unix_ms)
         need(abs(one.energy_mwh) <= min(allowed, fields[7]), "energy above the rating", one.index)
 

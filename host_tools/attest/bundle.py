@@ -13,23 +13,13 @@ from typing import Any
 
 import cbor2
 
-from element.protocol import schema
+from element.protocol import schema, trust
 from element.protocol.errors import DecodeError, RangeError
 from host_tools import codec
 from host_tools.attest import merkle
 from host_tools.attest.commitment import Leaf
 from host_tools.attest.log import CHECKPOINT_KIND, CHECKPOINT_SHAPE, IntervalLog
-from host_tools.attest.receipts import (
-    INTERVAL_TYP,
-    SignedRoot,
-    inclusion_receipt,
-    sign_root,
-)
-from host_tools.attest.verifier import (
-    BUNDLE_SIZE_MAX,
-    CHECKPOINT_COUNT_MAX,
-    MAGIC,
-    VERSION,
+from host_tools.attest.primitives import (
     leaf_hash,
     load,
     need,
@@ -38,10 +28,25 @@ from host_tools.attest.verifier import (
     pieces,
     receipt_header,
     shaped,
+    whole,
+)
+from host_tools.attest.receipts import (
+    INTERVAL_TYP,
+    SignedRoot,
+    inclusion_receipt,
+    sign_root,
+)
+from host_tools.attest.standing import SKEW_S
+from host_tools.attest.verifier import (
+    BUNDLE_SIZE_MAX,
+    CHECKPOINT_COUNT_MAX,
+    MAGIC,
+    VERSION,
 )
 from host_tools.identity.keys import KeyPair, key_id
 
 Entry = tuple[int, int | None, bytes]
+Held = tuple[bytes, dict[str, Any]]  # a credential as signed, and its claims
 
 
 @dataclass(frozen=True)
@@ -111,7 +116,8 @@ class Holdings:
 
     def __init__(self, entries: Iterable[Entry]) -> None:
         """entries: (kind, interval number, statement). Raises DecodeError for broken ones."""
-        self.credentials: dict[bytes, tuple[bytes, dict[str, Any]]] = {}
+        self.credentials: dict[bytes, list[Held]] = {}
+        self.parties: dict[bytes, list[Held]] = {}
         self.intervals: dict[int, Interval] = {}
         self.checkpoints: list[tuple[dict[int, Any], bytes]] = []
         leaves: dict[int, list[Leaf]] = {}
@@ -120,14 +126,13 @@ class Holdings:
                 payload = load(parts_of(statement, "checkpoint")[2])
                 self.checkpoints.append(
                     (shaped(payload, CHECKPOINT_SHAPE, True, "checkpoint"), statement))
-            if kind not in (schema.CREDENTIAL, schema.EXECUTION_RECORD, schema.SAFETY_EVENT,
+            if kind in (schema.CREDENTIAL, trust.PARTY_CREDENTIAL):
+                self.add_credential(kind, statement)
+            if kind not in (schema.EXECUTION_RECORD, schema.SAFETY_EVENT,
                             schema.INTERVAL_COMMITMENT):
                 continue
             found = codec.decode_statement(kind, codec.peek(statement)[2])
-            if kind == schema.CREDENTIAL:
-                raw = schema.raw_key(found["cnf"]["cose_key"])
-                self.credentials[key_id(raw)] = (statement, found)
-            elif kind == schema.INTERVAL_COMMITMENT:
+            if kind == schema.INTERVAL_COMMITMENT:
                 self.intervals[found["number"]] = Interval(statement, found)
             elif number is not None:
                 leaves.setdefault(number, []).append(
@@ -136,6 +141,18 @@ class Holdings:
             if number in self.intervals:
                 self.intervals[number].leaves = members
         self.checkpoints.sort(key=lambda one: one[0][2])
+
+    def add_credential(self, kind: int, statement: bytes) -> None:
+        """Take an element's or a party's credential; renewals stand beside the ones before.
+
+        Raises DecodeError for one that is malformed.
+        """
+        claims = codec.decode_statement(kind, codec.peek(statement)[2])
+        held = self.credentials if kind == schema.CREDENTIAL else self.parties
+        known = held.setdefault(key_id(schema.raw_key(claims["cnf"]["cose_key"])), [])
+        if all(one != statement for one, _ in known):
+            known.append((statement, claims))
+            known.sort(key=lambda one: int(one[1]["issued_unix_s"]))
 
     def chosen(self, choice: Choice) -> dict[int, list[int]]:
         """Return the indexes of the chosen leaves by interval. Intervals without any are left out.
@@ -146,16 +163,38 @@ class Holdings:
         for number, interval in sorted(self.intervals.items()):
             indexes = interval.tree.size and [
                 index for index, leaf in enumerate(interval.leaves)
-                if choice.takes(leaf, self.claims(leaf.element_id))]
+                if choice.takes(leaf, self.credential_of(leaf)[1])]
             if indexes:
                 out[number] = indexes
         return out
 
-    def claims(self, element_id: bytes) -> dict[str, Any]:
-        """Return the claims of an element's credential. Raises DecodeError when there is none."""
-        if element_id not in self.credentials:
-            raise DecodeError("no credential for element", element_id.hex())
-        return self.credentials[element_id][1]
+    def credential_of(self, leaf: Leaf) -> Held:
+        """Return the credential that held when a record was made, else the newest.
+
+        Raises DecodeError when there is none of its element.
+        """
+        known = self.credentials.get(leaf.element_id)
+        if not known:
+            raise DecodeError("no credential for element", leaf.element_id.hex())
+        start, end = span_unix_ms(leaf)
+        return _in_force(known, start, end) or known[-1]
+
+    def parties_of(self, aggregator_id: bytes, times_unix_ms: Iterable[int]) -> list[bytes]:
+        """Return the credentials under which an aggregator signed at these times.
+
+        None for holdings without any of it, as of a bench. Raises DecodeError when it has some
+        and none of them was in force at one of the times.
+        """
+        known, used = self.parties.get(aggregator_id, []), set()
+        for at_unix_ms in times_unix_ms if known else ():
+            one = _in_force(known, at_unix_ms, at_unix_ms)
+            if one is None:
+                raise DecodeError(
+                    "no party credential of the aggregator was in force",
+                    f"{aggregator_id.hex()}, Unix s {at_unix_ms // 1000}\n  next: cellwall pki "
+                    "renew aggregator, and name the site with --site")
+            used.add(one[0])
+        return sorted(used)
 
     def log(self) -> IntervalLog:
         """Return the log of all commitments. Raises DecodeError when one is missing."""
@@ -164,6 +203,13 @@ class Holdings:
             if number != wanted:
                 raise DecodeError("commitment missing of interval", wanted)
         return IntervalLog([self.intervals[number].statement for number in sorted(self.intervals)])
+
+
+def _in_force(known: list[Held], start_unix_ms: int, end_unix_ms: int) -> Held | None:
+    """Return the newest credential whose validity has all of that time, as verifiers see it."""
+    return next((one for one in reversed(known)
+                 if one[1]["not_before_unix_s"] - SKEW_S <= start_unix_ms // 1000
+                 and end_unix_ms // 1000 <= one[1]["expires_unix_s"] + SKEW_S), None)
 
 
 def _log_part(holdings: Holdings, numbers: Sequence[int], key: KeyPair | None,
@@ -193,10 +239,12 @@ def _log_part(holdings: Holdings, numbers: Sequence[int], key: KeyPair | None,
             [b"".join(log.consistency(one[0], after[0])) for one, after in pairwise(shown)]]
 
 
-def encode(credentials: Sequence[bytes], intervals: list[Any], log: list[Any] | None,
-           audit: list[Any] | None = None, revocations: list[bytes] | None = None) -> bytes:
+def encode(credentials: Sequence[bytes], parties: Sequence[bytes], intervals: list[Any],
+           log: list[Any] | None, audit: list[Any] | None = None,
+           revocations: Sequence[Sequence[bytes]] = ()) -> bytes:
     """Return the bytes of a bundle. Raises RangeError when it is too large for a verifier."""
-    data = cbor2.dumps([MAGIC, VERSION, sorted(credentials), intervals, log, audit, revocations])
+    data = cbor2.dumps([MAGIC, VERSION, sorted(credentials), sorted(parties), intervals, log,
+                        audit, sorted(map(list, revocations))])
     if len(data) > BUNDLE_SIZE_MAX:
         raise RangeError("bundle_size", len(data))
     return data
@@ -204,31 +252,34 @@ def encode(credentials: Sequence[bytes], intervals: list[Any], log: list[Any] | 
 
 def build(holdings: Holdings, indexes: dict[int, list[int]], key: KeyPair | None = None,
           at_unix_ms: int = 0, receipts: bool = False, audit: list[Any] | None = None,
-          revocations: list[bytes] | None = None) -> bytes:
+          revocations: Sequence[Sequence[bytes]] = ()) -> bytes:
     """Return a bundle with the leaves at indexes (by interval, rising; empty: its totals alone).
 
     key: the aggregator's, for a checkpoint of now and, with receipts, for a signature over each
-    root by which every record maps to an RFC 9942 receipt. Raises RangeError for no interval and
+    root by which every record maps to an RFC 9942 receipt. revocations: signed lists to enclose,
+    each as its parts. Raises RangeError for no interval and
     for a bundle that is too large, DecodeError for holdings that contradict themselves.
     """
     if not indexes:
         raise RangeError("nothing chosen", None)
-    used: dict[bytes, bytes] = {}
+    used: set[bytes] = set()
     intervals: list[Any] = []
     for number in sorted(indexes):
         interval, shown = holdings.intervals[number], indexes[number]
         nodes = interval.tree.shared_proof(shown) if shown else []
-        for index in shown:
-            element_id = interval.leaves[index].element_id
-            holdings.claims(element_id)
-            used[element_id] = holdings.credentials[element_id][0]
+        used |= {holdings.credential_of(interval.leaves[index])[0] for index in shown}
         signature = sign_root(key, number, interval.tree.size, interval.tree.root).signature \
             if key is not None and receipts else None
-        intervals.append([interval.statement, signature, shown,
+        _, _, payload, sealed = parts_of(interval.statement, "interval")
+        intervals.append([[payload, sealed], signature, shown,
                           [interval.leaves[index].statement for index in shown],
                           b"".join(nodes)])
     log = _log_part(holdings, sorted(indexes), key, at_unix_ms)
-    return encode(list(used.values()), intervals, log, audit, revocations)
+    chosen = [holdings.intervals[number].fields for number in sorted(indexes)]
+    times = [one["end_unix_ms"] for one in chosen] + [
+        load(parts_of(one, "checkpoint")[2])[4] for one in (log[0] if log else ())]
+    parties = holdings.parties_of(chosen[0]["aggregator_id"], times)
+    return encode(list(used), parties, intervals, log, audit, revocations)
 
 
 def _paths(size: int, entries: dict[int, bytes], nodes: bytes) -> dict[int, list[bytes]]:
@@ -263,8 +314,8 @@ def receipts_of(data: bytes) -> list[tuple[bytes, bytes]]:
     Raises Refused when the bundle has no root signature for an interval.
     """
     out = []
-    for commitment, signature, indexes, records, nodes in load(data)[3]:
-        payload = load(parts_of(commitment, "interval")[2])
+    for commitment, signature, indexes, records, nodes in load(data)[4]:
+        payload = load(parts_of(whole(commitment, "cw/interval"), "interval")[2])
         need(signature is not None or not indexes, "no receipt signature", payload[2])
         header = receipt_header(payload[1], payload[2], payload[5], INTERVAL_TYP)
         signed = SignedRoot(header, payload[4], payload[5], signature or b"")

@@ -15,8 +15,8 @@ from typing import Any
 
 from host_tools import codec
 from host_tools.attest import merkle
+from host_tools.attest.primitives import Refused, load, open_signed, parts_of
 from host_tools.attest.receipts import LOG_TYP, SignedRoot, sign_root
-from host_tools.attest.verifier import Refused, load, open_signed, parts_of
 from host_tools.identity.keys import KeyPair
 
 CHECKPOINT_TYP = "cw/checkpoint"

@@ -22,7 +22,7 @@ from typing import Any
 
 from element.protocol.errors import DecodeError, SignatureError
 from host_tools import codec
-from host_tools.attest.verifier import Refused, open_signed
+from host_tools.attest.primitives import Refused, open_signed
 from host_tools.identity.keys import KeyPair
 
 NOTHING, AGGREGATES, AUDITED, RECORDS = range(4)

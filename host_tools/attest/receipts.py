@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, utils
 
 from element.protocol import cose
 from host_tools.attest import merkle
-from host_tools.attest.verifier import (
+from host_tools.attest.primitives import (
     NUMBER_CLAIM,
     RFC9162_SHA256,
     SIZE_CLAIM,

@@ -7,7 +7,8 @@ from itertools import pairwise
 from typing import Any
 
 from host_tools.attest.audit import GRIND_LOG2, findings
-from host_tools.attest.verifier import CLOCK_SKEW_S_MAX, Outcome
+from host_tools.attest.standing import NAME, PROFILE, SKEW_S, TENANT, Listed
+from host_tools.attest.verifier import Outcome
 
 
 @dataclass
@@ -51,12 +52,16 @@ def proven(outcome: Outcome) -> Iterator[str]:
         events = sum(1 for one in outcome.records if one.is_event)
         told = f" ({events} of them safety events)" if events else ""
         yield (f"{len(outcome.records)} records{told} are genuine: each signed by its element's "
-               "own key, under a credential that a trusted issuer signed and that was valid when "
-               f"the record was made (within {CLOCK_SKEW_S_MAX} s).")
+               f"own key, under a credential that {_issuer(outcome)} and that was valid when "
+               f"the record was made (within {SKEW_S} s).")
         yield ("Each is in the interval shown, at the position shown, under the root that the "
                "aggregator signed.")
     else:
         yield "The totals of these intervals were declared and signed by the aggregator."
+    if outcome.parties:
+        name = outcome.parties[outcome.aggregator_id][-1].claims[NAME]
+        yield (f"The aggregator {outcome.aggregator_id.hex()} ({name}) had a credential by the "
+               "operator's root whenever it signed any of this.")
     for run in runs_of(outcome):
         if not run.missing and run.count > 1:
             yield (f"Element {run.element_id.hex()}: no record between counter {run.first} and "
@@ -75,8 +80,10 @@ def proven(outcome: Outcome) -> Iterator[str]:
     for older, newer in pairwise(outcome.checkpoints):
         yield (f"Nothing of the log was changed between {iso(older[4])} ({older[2]} intervals) "
                f"and {iso(newer[4])}: it was only appended to.")
-    if outcome.revocations_checked:
-        yield "No element shown was revoked when its record was made, by the list enclosed."
+    for listed, whose in _lists(outcome):
+        if listed is not None:
+            yield (f"By the {listed.role}'s list {listed.number} of "
+                   f"{iso(listed.issued_unix_s * 1000)}, {whose} when it signed.")
     if outcome.audit:
         yield from _audited(outcome.audit)
 
@@ -116,10 +123,38 @@ def not_proven(outcome: Outcome) -> Iterator[str]:
                "a record.")
     if not outcome.checkpoints:
         yield "That history was only appended to: the bundle has no checkpoint of the log."
-    if not outcome.revocations_checked:
-        yield "That no credential was revoked: the bundle has no revocation list."
+    newest_ms = max([one[7] for one in outcome.intervals] + [
+        one[4] for one in outcome.checkpoints])
+    for listed, whose in _lists(outcome):
+        if listed is None:
+            yield f"That {whose}: no list of that root is in the bundle or with the roots."
+        elif newest_ms // 1000 > listed.issued_unix_s:
+            yield (f"That {whose} after {iso(listed.issued_unix_s * 1000)}, when the newest list "
+                   "at hand was made; some of what is shown was signed later.")
+    if not outcome.trust.roots:
+        yield ("That issuer and aggregator could speak at the time: bare keys were given, so "
+               "rotation, the aggregator's validity and its revocation were not checked.")
     yield "That an element measured right."
     yield "That the aggregator told others the same: compare bundles with --against."
+
+
+def _issuer(outcome: Outcome) -> str:
+    return "the issuer's root signed with the key then in force" if outcome.trust.roots \
+        else "a trusted issuer signed"
+
+
+def _lists(outcome: Outcome) -> Iterator[tuple[Listed | None, str]]:
+    """Yield the newest list of each root that the bundle depends on, and what it is about."""
+    if outcome.records:
+        yield outcome.trust.newest("issuer"), "no element shown was revoked"
+    if outcome.parties:
+        yield outcome.trust.newest("operator"), "the aggregator was not revoked"
+
+
+def _claims(outcome: Outcome, run: Run) -> dict[int, Any]:
+    """Return the newest claims of an element under which a record is shown."""
+    return next(one.claims for one in reversed(outcome.records)
+                if one.element_id == run.element_id)
 
 
 def _some(numbers: list[int]) -> str:
@@ -132,6 +167,10 @@ def as_dict(outcome: Outcome) -> dict[str, Any]:
     audit = outcome.audit
     return {
         "holds": True, "aggregator": outcome.aggregator_id.hex(),
+        "trust": "roots" if outcome.trust.roots else "bare keys",
+        "revocation_lists": [{
+            "role": one.role, "number": one.number, "issued_unix_s": one.issued_unix_s,
+            "next_unix_s": one.next_unix_s} for one in outcome.trust.lists],
         "records": [{
             "element": one.element_id.hex(), "counter": one.counter, "interval": one.interval,
             "index": one.index, "kind": "safety-event" if one.is_event else "record",
@@ -140,9 +179,9 @@ def as_dict(outcome: Outcome) -> dict[str, Any]:
         "elements": [{
             "element": run.element_id.hex(), "first": run.first, "last": run.last,
             "shown": run.count, "missing": run.missing, "energy_mwh": run.energy_mwh,
-            "tenant": outcome.credentials[run.element_id][-70004],
-            "chemistry": outcome.credentials[run.element_id][-70002][20],
-            "role": outcome.credentials[run.element_id][-70002][21]}
+            "tenant": _claims(outcome, run)[TENANT],
+            "chemistry": _claims(outcome, run)[PROFILE][20],
+            "role": _claims(outcome, run)[PROFILE][21]}
             for run in runs_of(outcome)],
         "intervals": [{
             "number": one[2], "start_unix_ms": one[6], "end_unix_ms": one[7],

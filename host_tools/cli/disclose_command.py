@@ -9,21 +9,23 @@ from typing import Annotated
 
 import typer
 
+from element.protocol import trust
 from element.protocol.errors import DecodeError, Error, RangeError
-from host_tools.attest import audit, bundle, policy, standing
-from host_tools.attest.archive import STATEMENTS_FILE, read_entries
-from host_tools.attest.verifier import Refused
+from host_tools.attest import audit, bundle, policy
+from host_tools.attest.archive import ROOTS_FOLDER, STATEMENTS_FILE, TRUST_FILE, read_entries
+from host_tools.attest.primitives import Refused
+from host_tools.attest.standing import parts_of_file
 from host_tools.identity.keys import KeyPair
 from host_tools.identity.site import Site
 from host_tools.ledger.store import Ledger
 
 EXAMPLES = (
     "[bold]Examples[/]\n\n"
-    "cellwall disclose build/hil/default-1 --tenant north -o north.cbor\n\n"
-    "cellwall disclose panel.db --element 3f2a --from 2026-01-01 --to 2026-02-01 -o one.cbor\n\n"
+    "cellwall disclose build/hil/default-1 --tenant north -o north.cbor   (a run of the bench)\n\n"
+    "cellwall disclose panel.db --site SITE --element 3f2a --from 2026-01-01 -o one.cbor\n\n"
     "cellwall disclose panel.db --totals -o totals.cbor   (no record leaves)\n\n"
     "cellwall disclose panel.db --audit 12 --sample 300 --site SITE -o audit.cbor\n\n"
-    "cellwall verify one.cbor --trust trust.json   (what the counterparty does)"
+    "cellwall verify one.cbor --trust roots/   (what the counterparty does)"
 )
 _SQLITE = b"SQLite format 3\x00"
 
@@ -91,12 +93,33 @@ def _signing_key(site: Path | None) -> KeyPair | None:
     return Site(site).authorities().aggregator if site else None
 
 
+def _take_parties(held: bundle.Holdings, source: Path, site: Path | None) -> None:
+    """Add the site's credentials of the aggregator to those that the ledger has.
+
+    The ledger keeps what was in force then, the site only the newest. Raises Error when neither
+    has any, but for an archive that comes with bare keys: nobody credentials a bench.
+    """
+    for one in Site(site).pki.issued() if site else ():
+        if one.kind == trust.PARTY_CREDENTIAL:
+            held.add_credential(one.kind, one.credential)
+    known = {one.fields["aggregator_id"] for one in held.intervals.values()}
+    missing = sorted(known - set(held.parties))
+    inner = source if (source / STATEMENTS_FILE).exists() else source / "statements"
+    bench = (inner / TRUST_FILE).exists() and not (inner / ROOTS_FOLDER).exists()
+    if missing and not bench:
+        raise Error("no party credential of the aggregator", (
+            f"{missing[0].hex()}: neither in {source} nor in "
+            f"{f'the site {site}' if site else 'a site, for none is named'}\n"
+            "  next: name its site with --site; cellwall pki issue aggregator --party aggregator "
+            "makes a credential where there is none"))
+
+
 def _build(held: bundle.Holdings, choice: bundle.Choice, key: KeyPair | None, totals: bool,
            audit_number: int | None, sample: int, challenge: bytes, receipts: bool,
-           revocations: Path | None) -> bytes:
+           revocations: list[Path]) -> bytes:
     """Return the bundle that was asked for."""
     now_ms = time.time_ns() // 1_000_000
-    parts = standing.parts_of_file(revocations.read_bytes()) if revocations else None
+    parts = [parts_of_file(path.read_bytes(), str(path)) for path in revocations]
     if audit_number is not None:
         if key is None:
             raise typer.BadParameter("an audit is signed: name the site with --site",
@@ -137,10 +160,11 @@ def disclose_command(  # one parameter an option
         help="The counterparty's random bytes for an audit, hexadecimal.")] = "",
     receipts: Annotated[bool, typer.Option(
         "--receipts", help="Sign each root for RFC 9942 receipts (needs --site).")] = False,
-    revocations: Annotated[Path | None, typer.Option(
-        "--revocations", help="The issuer's signed list to enclose (issuer.cborseq).")] = None,
+    revocations: Annotated[list[Path] | None, typer.Option(
+        "--revocations", help="A signed list to enclose; it names every revoked key.")] = None,
     site: Annotated[Path | None, typer.Option(
-        "--site", envvar="CELLWALL_SITE", help="The site whose key signs a checkpoint.")] = None,
+        "--site", envvar="CELLWALL_SITE", help="The site whose key signs a checkpoint, and "
+                                               "which has the aggregator's credential.")] = None,
     policy_file: Annotated[Path | None, typer.Option(
         "--policy", envvar="CELLWALL_POLICY", help="A policy more; the strictest holds.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="What was written, on stdout.")] = False,
@@ -169,11 +193,16 @@ def disclose_command(  # one parameter an option
         known = {one.fields["aggregator_id"] for one in held.intervals.values()}
         if key is not None and known - {key.key_id}:
             raise typer.BadParameter("its key did not sign these intervals", param_hint="--site")
+        _take_parties(held, source, site)
         data = _build(held, choice, key, totals, audit_number, sample, challenge_bytes, receipts,
-                      revocations)
+                      revocations or [])
     except Refused as error:
         raise DecodeError(error.code, error.value) from error
     out.write_bytes(data)
-    written = {"bundle": str(out), "size": len(data), "sha256": bundle.fingerprint(data)}
+    written = {"bundle": str(out), "size": len(data), "sha256": bundle.fingerprint(data),
+               "trust": "roots" if known <= set(held.parties) else "bare keys"}
     typer.echo(json.dumps(written) if as_json
                else f"{out}: {len(data)} bytes, SHA-256 {written['sha256']}")
+    if not known <= set(held.parties):
+        typer.echo("without a credential of the aggregator: to be checked with the run's "
+                   f"{TRUST_FILE} alone", err=True)

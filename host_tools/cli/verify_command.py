@@ -14,21 +14,17 @@ from host_tools.attest import bundle, words
 from host_tools.attest.archive import STATEMENTS_FILE, Verification, verify_folder
 from host_tools.attest.audit_check import check_audit
 from host_tools.attest.log import Equivocation, find_equivocation
-from host_tools.attest.standing import OpenList
-from host_tools.attest.verifier import (
-    BUNDLE_SIZE_MAX,
-    Outcome,
-    Refused,
-    Trust,
-    verify_bundle,
-)
+from host_tools.attest.primitives import Refused
+from host_tools.attest.standing import Trust, parts_of_file
+from host_tools.attest.verifier import BUNDLE_SIZE_MAX, Outcome, verify_bundle
 
 EXAMPLES = (
     "[bold]Examples[/]\n\n"
     "cellwall verify build/hil/default-1\n\n"
     "cellwall verify build/hil/default-1/statements --json\n\n"
-    "cellwall verify RUN --trust site/trust.json   (keys from elsewhere)\n\n"
+    "cellwall verify RUN --trust roots/   (roots from elsewhere)\n\n"
     "cellwall verify bundle.cbor --trust roots/\n\n"
+    "cellwall verify bundle.cbor --trust roots/ --revocations issuer.cborseq   (a newer list)\n\n"
     "cellwall verify mine.cbor --against yours.cbor --trust roots/   (told us both the same?)"
 )
 SHOWN_MAX = 20
@@ -40,8 +36,11 @@ def verify(
                              help="A run's folder, its statements/, or a bundle.")],
     trust: Annotated[
         Path | None, typer.Option(
-            "--trust", help="Trust root to check against, instead of the run's own; for a "
-                            "bundle a trust.json or a folder of them.")] = None,
+            "--trust", help="Whom to believe, instead of the run's own roots: a site's roots/ "
+                            "with revocations/ in or beside it, or a trust.json.")] = None,
+    revocations: Annotated[
+        list[Path] | None, typer.Option(
+            "--revocations", help="A signed list more, as `cellwall pki` keeps it.")] = None,
     against: Annotated[
         list[Path] | None, typer.Option(
             "--against", help="Another bundle of the same aggregator, to compare.")] = None,
@@ -61,7 +60,7 @@ def verify(
         if trust is None:
             raise typer.BadParameter("a bundle has no keys of its own: name those you trust",
                                      param_hint="--trust")
-        _verify_bundle([folder, *(against or [])], trust, extract, as_json)
+        _verify_bundle([folder, *(against or [])], trust, revocations or [], extract, as_json)
         return
     if not folder.is_dir():
         raise typer.BadParameter(f"{folder} is not a folder", param_hint="DIR_OR_BUNDLE")
@@ -70,9 +69,10 @@ def verify(
         raise typer.BadParameter(
             f"{folder} holds no {STATEMENTS_FILE}: give the folder that `cellwall hil run` named",
             param_hint="DIR_OR_BUNDLE")
-    outcome = verify_folder(inner, trust)
+    outcome = verify_folder(inner, trust, _lists(revocations or []))
     if as_json:
-        typer.echo(json.dumps(outcome.as_dict(), indent=1))
+        typer.echo(json.dumps({**outcome.as_dict(), "not_checked": outcome.not_checked},
+                              indent=1))
     else:
         _show(outcome, inner)
     if outcome.failed or not outcome.verified:
@@ -94,6 +94,8 @@ def _show(outcome: Verification, folder: Path) -> None:
         console.print(f"... and {outcome.failed - SHOWN_MAX} more")
     verdict = "[red]NOT all hold[/]" if outcome.failed else "[green]all hold[/]"
     console.print(f"{outcome.verified} verified, {outcome.failed} failed: {verdict}")
+    for sentence in outcome.not_checked:
+        console.print(f"not checked: {escape(sentence)}", soft_wrap=True)
 
 
 def _read_bundle(path: Path) -> bytes:
@@ -102,23 +104,32 @@ def _read_bundle(path: Path) -> bytes:
     return path.read_bytes()
 
 
-def _verify_bundle(paths: list[Path], trust_path: Path, extract: Path | None, as_json: bool
-                   ) -> None:
+def _lists(paths: list[Path]) -> list[list[bytes]]:
+    """Return lists from files. Raises DecodeError for one that is none."""
+    try:
+        return [parts_of_file(_read_bundle(path), str(path)) for path in paths]
+    except (Refused, OSError) as error:
+        raise DecodeError("revocation list", str(error)) from error
+
+
+def _verify_bundle(paths: list[Path], trust_path: Path, list_paths: list[Path],
+                   extract: Path | None, as_json: bool) -> None:
     """Verify bundles, show the first, and compare what all of them say. Exit 1 on a failure."""
     try:
         trust = Trust.load(trust_path)
     except Refused as error:
         raise DecodeError(error.code, error.value) from error
-    outcomes: list[Outcome] = []
+    lists, outcomes = _lists(list_paths), list[Outcome]()
     at = paths[0]
     try:
         for at in paths:
             outcomes.append(verify_bundle(
-                _read_bundle(at), trust, OpenList(trust.issuers), check_audit))
+                _read_bundle(at), trust, lists, check_audit))
         if extract is not None:
             _extract(_read_bundle(paths[0]), extract)
         found = find_equivocation([one for outcome in outcomes for one in outcome.signed],
-                                  trust.aggregators)
+                                  {kid: key for outcome in outcomes
+                                   for kid, key in outcome.aggregators.items()})
     except Refused as error:
         value = error.value.hex() if isinstance(error.value, bytes) else error.value
         said = error.code + ("" if value is None else f": {value}")

@@ -4,12 +4,15 @@ SQLite in a file by default; the tables are plain SQL through SQLAlchemy Core, s
 engine is another URL.
 """
 
+import hashlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import sqlalchemy as sa
 
 from element.protocol import schema
+from element.protocol.errors import BusError
 
 _META = sa.MetaData()
 
@@ -26,14 +29,28 @@ STATEMENTS = sa.Table(
 )
 
 
+@contextmanager
+def _translated(what: str) -> Iterator[None]:
+    """Raise BusError for what the database says."""
+    try:
+        yield
+    except sa.exc.SQLAlchemyError as error:
+        why = str(getattr(error, "orig", None) or error).splitlines()[0]
+        raise BusError("ledger", f"{what}: {why}") from error
+
+
 class Ledger:
     """Append-only: statements go in, are given their interval once, and are read back."""
 
     def __init__(self, url: str = "sqlite://") -> None:
-        """url: an SQLAlchemy database URL; the default is a private one in memory."""
-        self._engine = sa.create_engine(url)
-        _META.create_all(self._engine)
-        self._connection = self._engine.connect()
+        """url: an SQLAlchemy database URL; the default is a private one in memory.
+
+        Raises BusError for a database that is none or is damaged.
+        """
+        with _translated(url):
+            self._engine = sa.create_engine(url)
+            _META.create_all(self._engine)
+            self._connection = self._engine.connect()
 
     @classmethod
     def at(cls, path: Path) -> "Ledger":
@@ -73,6 +90,69 @@ class Ledger:
         ).order_by(table.c.kind, table.c.signer, table.c.counter)
         for row in self._connection.execute(query):
             yield row.kind, row.signer, row.counter, row.interval_number, row.statement
+
+    def of_kind(self, kind: int) -> Iterator[tuple[int, bytes]]:
+        """Yield (counter, statement) of one kind in the order of counters.
+
+        Raises BusError when the database can not be read.
+        """
+        table = STATEMENTS
+        query = sa.select(table.c.counter, table.c.statement).where(table.c.kind == kind)
+        with _translated("read"):
+            for row in self._connection.execute(query.order_by(table.c.counter, table.c.id)):
+                yield row.counter, row.statement
+
+    def last_of_kind(self, kind: int) -> bytes | None:
+        """Return the statement of one kind with the highest counter. Raises BusError."""
+        table = STATEMENTS
+        with _translated("read"):
+            row = self._connection.execute(
+                sa.select(table.c.statement).where(table.c.kind == kind)
+                .order_by(table.c.counter.desc(), table.c.id.desc()).limit(1)).first()
+        return None if row is None else bytes(row.statement)
+
+    def heads(self) -> dict[bytes, tuple[int, bytes]]:
+        """Return (counter, SHA-256) of every element's newest record or event, by element id.
+
+        Where its chain goes on after a restart; what comes at or below it is known already.
+        Raises BusError when the database can not be read.
+        """
+        table = STATEMENTS
+        chained = table.c.kind.in_((schema.EXECUTION_RECORD, schema.SAFETY_EVENT))
+        newest = sa.select(table.c.signer, sa.func.max(table.c.counter).label("counter")) \
+            .where(chained).group_by(table.c.signer).subquery()
+        query = sa.select(table.c.signer, table.c.counter, table.c.statement).join(
+            newest, sa.and_(table.c.signer == newest.c.signer,
+                            table.c.counter == newest.c.counter)).where(chained)
+        with _translated("read"):
+            return {row.signer: (row.counter, hashlib.sha256(row.statement).digest())
+                    for row in self._connection.execute(query)}
+
+    def chained(self, interval_number: int | None) -> list[tuple[int, bytes]]:
+        """Return (kind, statement) of elements' records and events in an interval.
+
+        None: of those that came and are in no interval yet, which are the next one's. In the
+        order of signer and counter. Raises BusError when the database can not be read.
+        """
+        table = STATEMENTS
+        query = sa.select(table.c.kind, table.c.statement).where(
+            table.c.kind.in_((schema.EXECUTION_RECORD, schema.SAFETY_EVENT)),
+            table.c.interval_number == interval_number if interval_number is not None
+            else table.c.interval_number.is_(None))
+        with _translated("read"):
+            return [(row.kind, row.statement) for row in self._connection.execute(
+                query.order_by(table.c.signer, table.c.counter))]
+
+    def last_interval(self) -> int:
+        """Return the highest interval that a statement was given, 0 for none. Raises BusError."""
+        with _translated("read"):
+            return int(self._connection.execute(
+                sa.select(sa.func.max(STATEMENTS.c.interval_number))).scalar() or 0)
+
+    def flush(self) -> None:
+        """Make what was added durable: what is acknowledged to its sender has to be."""
+        with _translated("write"):
+            self._connection.commit()
 
     def close(self) -> None:
         """Make everything durable and close."""

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from element.protocol.errors import RangeError
-from hil.benchmarks.attest import make_building
+from hil.benchmarks.attest import LATER_MS, make_building
 from host_tools import codec
 from host_tools.attest import audit, bundle
 from host_tools.attest.audit_check import (
@@ -44,7 +44,8 @@ def _refusal(data, building) -> str:
 @pytest.mark.parametrize(("sample", "challenge"), [(1, b""), (10, b""), (10, b"mine"), (99, b"")])
 def test_an_honest_total_is_audited(building, sample, challenge) -> None:
     held = Holdings(building.entries)
-    data = audit.build_audit(held, 2, sample, building.authorities.aggregator, 1 << 41, challenge)
+    data = audit.build_audit(held, 2, sample, building.authorities.aggregator, LATER_MS,
+                             challenge)
     outcome = _verify(data, building)
     assert len(outcome.audit.pop("commitment")) == 32
     assert outcome.audit == {
@@ -56,7 +57,8 @@ def test_an_honest_total_is_audited(building, sample, challenge) -> None:
 
 
 def test_without_the_second_half_of_the_verifier_an_audit_is_refused(building) -> None:
-    data = audit.build_audit(Holdings(building.entries), 1, 5, building.authorities.aggregator)
+    data = audit.build_audit(Holdings(building.entries), 1, 5, building.authorities.aggregator,
+                             LATER_MS)
     with pytest.raises(Refused, match="audit unchecked"):
         verify_bundle(data, building.trust)
 
@@ -64,7 +66,7 @@ def test_without_the_second_half_of_the_verifier_an_audit_is_refused(building) -
 def test_every_flipped_bit_of_an_audit_is_refused() -> None:
     building = make_building(1, 5, 3, 1)
     data = audit.build_audit(Holdings(building.entries), 1, 5, building.authorities.aggregator,
-                             0, b"a challenge")
+                             LATER_MS, b"a challenge")
     assert _verify(data, building).audit
     for bit in range(len(data) * 8):
         changed = bytearray(data)
@@ -202,19 +204,19 @@ def test_lies_within_the_bound_escape_as_often_as_stated(building) -> None:
 
 def test_other_leaves_than_the_selected_ones_are_refused(building) -> None:
     held = Holdings(building.entries)
-    data = audit.build_audit(held, 1, 5, building.authorities.aggregator)
+    data = audit.build_audit(held, 1, 5, building.authorities.aggregator, LATER_MS)
     value = cbor2.loads(data)
-    indexes = value[3][0][2]
+    indexes = value[4][0][2]
     other = sorted({*indexes[1:], next(i for i in range(40) if i not in indexes)})
     tree = audit.SumTree(held.intervals[1].leaves)
-    shown = bundle.build(held, {1: other}, audit=[*value[5][:2], tree.shared_proof(other)])
+    shown = bundle.build(held, {1: other}, audit=[*value[6][:2], tree.shared_proof(other)])
     assert _refusal(shown, building) == "other leaves than the root selects"
     # a challenge that is not the one that selected them, and one of another audit
     for number, code in ((1, "other leaves than the root selects"),
                          (2, "opening of another audit")):
         again = cbor2.loads(audit.build_audit(
-            held, number, 5, building.authorities.aggregator, 0, b"another"))
-        value[5][1] = again[5][1]
+            held, number, 5, building.authorities.aggregator, LATER_MS, b"another"))
+        value[6][1] = again[6][1]
         assert _refusal(cbor2.dumps(value), building) == code
 
 
@@ -223,7 +225,7 @@ def test_what_cannot_be_audited_says_so(building) -> None:
     key = building.authorities.aggregator
     for number, challenge in ((9, b""), (1, bytes(65))):
         with pytest.raises(RangeError):
-            audit.build_audit(held, number, 5, key, 0, challenge)
+            audit.build_audit(held, number, 5, key, LATER_MS, challenge)
     empty = make_building(1, 1, 1, 1, change=lambda number, leaves: [])
     with pytest.raises(RangeError):
         audit.build_audit(Holdings(empty.entries), 1, 5, empty.authorities.aggregator)

@@ -7,9 +7,11 @@ from pathlib import Path
 import cbor2
 import pytest
 
-from hil.benchmarks.attest import START_MS, make_building
+from hil.benchmarks.attest import LATER_MS, START_MS, make_building
 from host_tools.attest import audit, bundle, policy
 from host_tools.attest.audit_check import escape_probability, wrong_leaves_min
+from host_tools.identity.revocation import Revocation, sign_list
+from host_tools.identity.roots import rotation
 
 from .test_cddl import thawed, zcbor
 
@@ -43,26 +45,39 @@ def building():
 
 
 def test_every_statement_is_as_described(building, tmp_path) -> None:
-    names = {1: "credential", 3: "record", 5: "interval-commitment", 64: "checkpoint"}
+    names = {1: "credential", 9: "party", 3: "record", 5: "interval-commitment", 64: "checkpoint"}
     for kind, _, statement in building.entries:
         _payload(names[kind], statement)
     refusals = policy.Refusals(tmp_path / "refusals")
+    issuer, after = building.authorities.issuer, building.operator
+    _payload("rotation", rotation("issuer", 2, after, bytes(32), 9, 8))
+    _payload("revocations", sign_list(issuer, 1, (Revocation(after.key_id, 8, 1),), 9)[0])
     _payload("refusal", refusals.add(building.authorities.aggregator, START_MS, 3, 1, "x"))
 
 
 def test_every_bundle_is_as_described(building) -> None:
     held = bundle.Holdings(building.entries)
     key = building.authorities.aggregator
-    audited = audit.build_audit(held, 2, 3, key, START_MS * 2, b"challenge")
+    audited = audit.build_audit(held, 2, 3, key, LATER_MS, b"challenge")
     for data in (bundle.build(held, {1: [], 2: []}),
-                 bundle.build(held, {1: [0, 2], 3: [1]}, key, START_MS * 2, receipts=True),
-                 bundle.build(held, {1: [0]}, revocations=[b"list"]), audited):
+                 bundle.build(held, {1: [0, 2], 3: [1]}, key, LATER_MS, receipts=True),
+                 bundle.build(held, {1: [0]}, revocations=[[b"list"]]), audited):
         _holds("bundle", data)
-    statement, opening, _ = cbor2.loads(audited)[5]
+    statement, opening, _ = cbor2.loads(audited)[6]
     _payload("audit-commitment", statement)
     _payload("audit-opening", opening)
     with pytest.raises(zcbor.CddlValidationError):
-        _holds("bundle", cbor2.dumps(["cw/bundle", 1, [], [], None, None, None]))
+        _holds("bundle", cbor2.dumps(["cw/bundle", 1, [], [], [], None, None, []]))
+
+
+def test_a_commitment_gets_back_the_header_that_the_document_says(building) -> None:
+    before, after = re.search(r"`([0-9a-f ]+)` kid `10 6b \"cw/interval\" a0`", DOCUMENT)[1], \
+        b"\x10\x6bcw/interval\xa0"
+    held = bundle.Holdings(building.entries)
+    payload, signature = cbor2.loads(bundle.build(held, {1: []}))[4][0][0]
+    assert held.intervals[1].statement == (
+        bytes.fromhex(before) + building.authorities.aggregator.key_id + after
+        + cbor2.dumps(payload) + cbor2.dumps(signature))
 
 
 def test_the_table_of_probabilities() -> None:

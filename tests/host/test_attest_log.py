@@ -26,7 +26,7 @@ def _commitments(building) -> list[bytes]:
 
 
 def _keys(building):
-    return building.trust.aggregators
+    return building.bare_trust.aggregators
 
 
 def test_one_history_is_no_equivocation(one) -> None:

@@ -38,7 +38,7 @@ def test_refusals_are_signed_and_chained(tmp_path, keys) -> None:
     key = keys.authorities.aggregator
     for number in range(3):
         kept.add(key, START_MS + number, policy.RECORDS, policy.AGGREGATES, "tenant=ü" * 200)
-    found = kept.check(keys.trust.aggregators)
+    found = kept.check(keys.bare_trust.aggregators)
     assert [one[2] for one in found] == [1, 2, 3]
     assert (found[0][5], found[0][6]) == (policy.RECORDS, policy.AGGREGATES)
     assert len(found[0][7].encode()) <= policy.ASKED_SIZE_MAX
@@ -48,7 +48,7 @@ def test_refusals_are_signed_and_chained(tmp_path, keys) -> None:
                    data + data[-size:]):
         kept.path.write_bytes(broken)
         with pytest.raises(SignatureError):
-            kept.check(keys.trust.aggregators)
+            kept.check(keys.bare_trust.aggregators)
     kept.path.write_bytes(data)
     with pytest.raises(SignatureError):
         kept.check({})
@@ -57,7 +57,7 @@ def test_refusals_are_signed_and_chained(tmp_path, keys) -> None:
         changed[bit >> 3] ^= 1 << (bit & 7)
         kept.path.write_bytes(changed)
         with pytest.raises((SignatureError, DecodeError)):
-            kept.check(keys.trust.aggregators)
+            kept.check(keys.bare_trust.aggregators)
     kept.path.write_bytes(data[:-1])
     with pytest.raises(DecodeError):
         kept.add(key, START_MS, 3, 1, "")
