@@ -5,6 +5,7 @@ PY := $(VENV)/bin/python
 MPY := $(BUILD)/bin/micropython
 RP2040 := $(BUILD)/rp2040/firmware.uf2
 SERVICES := $(BUILD)/services/env
+UMQTT := $(BUILD)/umqtt/umqtt/simple.py
 # the short form of the portable tests on the image; make rp2040 runs them all
 ON_IMAGE := cbor clock framing interlock lease p256 tick_heap units wire worker
 SCENARIO ?= default
@@ -39,6 +40,10 @@ $(SERVICES): tools/get_services.sh tools/debian.sh
 	tools/get_services.sh $(BUILD)
 	@touch $@
 
+$(UMQTT): tools/get_umqtt.sh $(VENV)/.made
+	tools/get_umqtt.sh $(BUILD)
+	@touch $@
+
 setup: $(VENV)/.made $(MPY) ## virtual environment and MicroPython, nothing else
 
 hil: setup ## run the bench: SCENARIO SIGNAL SEED CLOCK HOURS OUT
@@ -49,7 +54,7 @@ hil: setup ## run the bench: SCENARIO SIGNAL SEED CLOCK HOURS OUT
 portable: setup ## the portable tests on MicroPython alone
 	@$(PY) tools/run_portable.py --micropython $(MPY)
 
-test: setup $(RP2040) $(SERVICES) check ## everything: rules, both interpreters, host, bench
+test: setup $(RP2040) $(SERVICES) $(UMQTT) check ## everything: rules, both interpreters, host, bench
 	@$(PY) -m pytest tests/portable tests/host tests/hil -n 2 --dist loadgroup
 	@$(PY) tools/run_portable.py --rp2040 $(ON_IMAGE:%=tests/portable/test_%.py)
 	@$(PY) tools/run_portable.py --micropython $(MPY)

@@ -37,6 +37,7 @@ NOT_ON_BOARD: dict[str, str] = {
     "test_console.test_cells_and_thermometers_with_their_age": _PANEL,
     "test_console.test_maintenance_outlasts_a_restart_and_a_message_does_not_end_it": _PANEL,
     "test_console.test_what_comes_in_as_noise_fails_nothing_and_stops_no_tick": _PANEL,
+    "test_network_line": "the image for a board without a radio has no sockets",
     "test_power_cut": "a life runs inside a flash operation of another: too deep for the C stack",
     "test_agent.test_an_order_is_spent_over_a_restart":
         "three lives, each with its simulated panel, outgrow the one heap",

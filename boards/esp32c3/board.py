@@ -9,7 +9,8 @@ NAME = "esp32c3"
 PORT = "esp32"
 
 # What is connected: the power stage (converter bms_fets relay sunspec), the BMS family
-# (jbd daly jk pylontech), and how the panel is reached: "usb" or "uart".
+# (jbd daly jk pylontech), and how the panel is reached: "usb", "uart",
+# "tcp" or "mqtt" over Wi-Fi, "ble".
 STAGE = "converter"
 BMS = "jbd"
 LINK = "usb"
@@ -29,6 +30,11 @@ STAGE_TX = None
 STAGE_RX = None
 STAGE_BAUD = 19200
 STAGE_ADDRESS = 1
+
+# The settings of a LINK through a network; docs/transports.md. "tcp": `port`. "mqtt": `broker` (an
+# IP address), `site`, and for TLS `ca` (a DER file) and `name`. "ble": none. Passwords are no
+# settings: they are files on the flash, `wifi` and `mqtt`.
+NETWORK = {}
 
 # Outputs, active high, each with its own pull-down. None: the board has no such pin.
 ENABLE = 10

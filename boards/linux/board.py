@@ -9,7 +9,8 @@ NAME = "linux"
 PORT = "linux"
 
 # What is connected: the power stage (converter bms_fets relay sunspec), the BMS family
-# (jbd daly jk pylontech), and how the panel is reached: "uart", any tty.
+# (jbd daly jk pylontech), and how the panel is reached: "uart", any tty,
+# "tcp" or "mqtt".
 STAGE = "converter"
 BMS = "jbd"
 LINK = "uart"
@@ -28,6 +29,11 @@ STAGE_TX = 8
 STAGE_RX = 9
 STAGE_BAUD = 19200
 STAGE_ADDRESS = 1
+
+# The settings of a LINK through a network; docs/transports.md. "tcp": `port`, `address`. "mqtt":
+# `broker`, `site`, and for TLS `ca` (a DER file) and `name`. User and password are no settings:
+# they are in the file `mqtt` of the working folder.
+NETWORK = {}
 
 # Outputs, active high, each with its own pull-down. None: the board has no such pin.
 ENABLE = 17

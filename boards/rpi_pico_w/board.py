@@ -29,6 +29,9 @@ STAGE_RX = 5
 STAGE_BAUD = 19200
 STAGE_ADDRESS = 1
 
+# For boards whose LINK goes through a network.
+NETWORK = {}
+
 # Outputs, active high, each with its own pull-down. None: the board has no such pin.
 ENABLE = 2
 PRECHARGE = 8

@@ -2,7 +2,8 @@
 
 Every command but three only looks. `maintenance` holds power at zero, `set-zone` adds a zone whose
 trips the element obeys, `maintenance off` ends what a person at this cable began. None moves
-energy, widens a limit or releases a trip. A reply ends with a line `ok`, or `refused: why`.
+energy, widens a limit or releases a trip. Over a network those three are refused. A reply ends
+with a line `ok`, or `refused: why`.
 
 Loaded when the first text arrives.
 """
@@ -87,6 +88,10 @@ class Console:
         command = self._commands.get(words[0])
         if command is None:
             self._say("refused: no command '%s'; `help` lists them" % words[0])
+            return
+        if words[0] in ("set-zone", "maintenance") and not self._agent.service.at_cable:
+            # text proves nothing: over a network anybody may be typing
+            self._say("refused: only at a cable")
             return
         refusal = command(words[1:])
         if refusal is None:

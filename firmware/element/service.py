@@ -34,6 +34,17 @@ class Service:
         self._rolled_back = False
 
     @property
+    def at_cable(self) -> bool:
+        """True when only who stands before the element can be at the other end of its line."""
+        return getattr(self._hal.link_uart, "is_cable", True)
+
+    def begin_link(self) -> None:
+        """Start a line that needs the element's name, as one through a broker does."""
+        begin = getattr(self._hal.link_uart, "begin", None)
+        if begin is not None:
+            begin(self._agent.enrolment.element_id)
+
+    @property
     def holds(self) -> bool:
         """True while power must stay at zero for a person's or an update's sake."""
         return self.maintenance.on or self.trial is not None or self._restart_at is not None

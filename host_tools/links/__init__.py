@@ -1,1 +1,1 @@
-"""Lines to elements: serial, TCP, and the sans-I/O port that speaks the contract on them."""
+"""Lines to elements: serial, TCP, MQTT, Bluetooth LE, and the port that speaks on them."""

@@ -25,7 +25,8 @@ PROCESS_ONLY = {"BMS_FD", "LINK_FD", "STAGE_FD"}
 # what a board has not is None.
 KINDS: dict[str, tuple[type, ...]] = {
     "BMS_UART": (int, str), "LINK_UART": (int, str), "STAGE_UART": (int, str),
-    "SENSE_ADC": (int, str), "DC_LINK_ADC": (int, str), "DEVICES": (dict,), "DC_LINK": (bool,),
+    "SENSE_ADC": (int, str), "DC_LINK_ADC": (int, str), "DEVICES": (dict,), "NETWORK": (dict,),
+    "DC_LINK": (bool,),
     **dict.fromkeys(("NAME", "PORT", "STAGE", "BMS", "LINK"), (str,)),
 }
 PINS = ("BMS_TX", "BMS_RX", "LINK_TX", "LINK_RX", "STAGE_TX", "STAGE_RX", "ENABLE", "PRECHARGE",

@@ -24,7 +24,10 @@ class UART:
         raise NotImplementedError
 
     def read(self) -> bytes:
-        """Return and remove everything received so far; empty when there is nothing."""
+        """Return and remove what was received so far; empty when there is nothing.
+
+        A line through a network gives much of it in portions: the next call has the rest.
+        """
         raise NotImplementedError
 
     async def wait_rx(self, timeout_ms: int) -> bool:

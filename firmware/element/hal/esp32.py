@@ -36,6 +36,16 @@ class ESP32HAL(MicroHAL):
         super().__init__(board, pins, _adc(board.SENSE_ADC), link, 1, 1,
                          USBLine(_jtag_room if jtag else can_write(), _PACKET_SIZE))
 
+    def _network(self, board):
+        # loaded by those that use it: a line on a cable leaves the memory to others
+        if board.LINK != "ble":
+            from .wifi import join
+
+            join(self.log)
+        from ..link.lines import open_line
+
+        return open_line(board, self)
+
     def _raw(self, size: int) -> bytes:
         return os.urandom(size)
 

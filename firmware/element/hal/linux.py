@@ -157,8 +157,15 @@ class LinuxHAL(HAL):
                 board.DC_LINK_RATIO * adc.uv_num, adc.uv_den * 1000, 1 << 16)
         self._poll = select.poll()
         self.bms_uart = TTYLine(board.BMS_UART, board.BMS_BAUD, self._poll)
-        self.link_uart = TTYLine(board.LINK_UART, board.LINK_BAUD, self._poll)
-        self._ttys = [self.bms_uart, self.link_uart]
+        self._ttys = [self.bms_uart]
+        self._network = None
+        if board.LINK == "uart":
+            self.link_uart = TTYLine(board.LINK_UART, board.LINK_BAUD, self._poll)
+            self._ttys.append(self.link_uart)
+        else:
+            from ..link.lines import open_line
+
+            self.link_uart = self._network = open_line(board, self, self._poll)
         if board.STAGE == "sunspec":
             self.stage_uart = TTYLine(board.STAGE_UART, board.STAGE_BAUD, self._poll)
             self._ttys.append(self.stage_uart)
@@ -195,12 +202,19 @@ class LinuxHAL(HAL):
         for tty in self._ttys:
             tty.flush()
             waiting = waiting or tty.tx or tty.file is None
+        network = self._network
+        if network is not None:
+            if network.look():
+                dt_ms = 0
+            waiting = waiting or network.busy
         if waiting and not 0 <= dt_ms <= _RETRY_MS:
             dt_ms = _RETRY_MS  # a line that is full or gone is tried again
         for event in self._poll.poll(dt_ms):
             for tty in self._ttys:
                 if event[0] is tty.file:
                     tty.take(event[1])
+        if network is not None:
+            network.look()
 
     # ---- outputs ----
 

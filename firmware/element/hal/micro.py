@@ -202,10 +202,14 @@ class MicroHAL:
         taken = None
         if board.LINK == "usb":
             self.link_uart = self._usb
-        else:
+        elif board.LINK == "uart":
             taken = board.LINK_UART
             self.link_uart = self._open(
                 taken, board.LINK_TX, board.LINK_RX, board.LINK_BAUD, _LINK_RX_SIZE)
+            self.console_uart = self._usb
+        else:
+            self.link_uart = self._network(board)
+            self._lines.append(self.link_uart)
             self.console_uart = self._usb
         if board.STAGE == "sunspec":
             if board.STAGE_UART == taken:
@@ -372,6 +376,10 @@ class MicroHAL:
         micropython.kbd_intr(-1)
 
     # ---- what a port adds ----
+
+    def _network(self, board):
+        """Return the line to a panel that a radio reaches. Raises RangeError without one."""
+        raise RangeError("LINK", board.LINK)
 
     def _raw(self, size: int) -> bytes:
         """Return bytes of the chip's generator, to be tested."""
