@@ -2,8 +2,8 @@
 
 Every distinct name takes about 20 bytes of a board's heap for ever, and the table of names grows
 by doubling. What nobody outside can see needs no name of its own: parameters that are never passed
-by keyword, and private attributes and variables (`_frames`). Functions, methods and classes keep
-their names: tracebacks and logs read as in the sources.
+by keyword, and what is private (`_frames`, `_on_trip`). Public functions, methods and classes keep
+their names: a traceback says the file, and whose work it was.
 
 Two private names may become one when they can never meet: they lie in modules whose classes have
 no base in common. What may be seen in another way stays: a private name used on anything but
@@ -16,6 +16,7 @@ import itertools
 import string
 from collections import defaultdict
 from collections.abc import Iterator
+from typing import Any
 
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
 _DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
@@ -51,17 +52,20 @@ def _short_names(taken: set[str], prefix: str = "") -> Iterator[str]:
                 yield name
 
 
-# private attributes and variables
+# what is private
 
 
 def _private_names(trees: dict[str, ast.Module]) -> dict[str, str]:
-    """Return what to call every private attribute and variable that may be renamed."""
+    """Return what to call everything private that may be renamed."""
     seen: dict[str, set[str]] = defaultdict(set)  # name: modules
     fixed: set[str] = set()
     for module, tree in trees.items():
         for node in ast.walk(tree):
             if isinstance(node, _DEFINITIONS):
-                fixed.add(node.name)
+                if _is_private(node.name):
+                    seen[node.name].add(module)
+                else:
+                    fixed.add(node.name)
             elif isinstance(node, ast.alias):
                 fixed |= {node.name, node.asname or node.name}
             elif isinstance(node, ast.arg):
@@ -113,7 +117,7 @@ def _families(trees: dict[str, ast.Module]) -> dict[str, str]:
 
 
 class _Attributes(ast.NodeTransformer):
-    """Rename private attributes and variables."""
+    """Rename what is private."""
 
     def __init__(self, names: dict[str, str]) -> None:
         self._names = names
@@ -126,6 +130,15 @@ class _Attributes(ast.NodeTransformer):
     def visit_Name(self, node: ast.Name) -> ast.Name:
         node.id = self._names.get(node.id, node.id)
         return node
+
+    def _definition(self, node: Any) -> ast.AST:
+        self.generic_visit(node)
+        node.name = self._names.get(node.name, node.name)
+        return node
+
+    visit_FunctionDef = _definition
+    visit_AsyncFunctionDef = _definition
+    visit_ClassDef = _definition
 
     def _scope(self, node: ast.Global | ast.Nonlocal) -> ast.AST:
         node.names = [self._names.get(name, name) for name in node.names]
