@@ -9,14 +9,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from element.protocol import codes, schema
+from element.protocol import codes, schema, trust
 from element.protocol.errors import DecodeError, SignatureError
 from host_tools import codec
 from host_tools.attest.commitment import Committer, Leaf, energy_mwh
 from host_tools.attest.log import CHECKPOINT_KIND
 from host_tools.dispatch.loop import MeterLoop
 from host_tools.dispatch.split import Capability, Split, StepChooser, split
-from host_tools.identity.issuer import Authorities, Enrolled, Issuer
+from host_tools.identity.issuer import Authorities, Issuer
+from host_tools.identity.keyring import Enrolled, Keyring
 from host_tools.interlock.panel import ReleaseDesk, fire_alarm
 from host_tools.inventory.elements import ElementView, Inventory
 from host_tools.ledger.store import Ledger
@@ -56,14 +57,15 @@ class Aggregator:
         self._authorities = authorities
         self._issuer = Issuer(authorities)
         self._desk = ReleaseDesk(authorities.life_safety)
-        self._committer = Committer(authorities.aggregator)
+        # after a restart chain and log go on where they stood, and so do the elements' chains
+        self._committer, self._pending = Committer.resumed(authorities.aggregator, ledger)
+        self._heads = ledger.heads()
         self._random = random_bytes
         self._profile_of = profile_of
         self._interval_ms = interval_ms
-        self._known: dict[bytes, Enrolled] = {}
+        self._keyring = Keyring(authorities.party, {})
         self._challenges: dict[bytes, bytes] = {}
         self._sync_at: dict[str, int] = {}
-        self._pending: list[Leaf] = []
         self._interval_end_ms: int | None = None
         self._shortfall_mj = 0
         self._chooser = StepChooser()
@@ -73,7 +75,10 @@ class Aggregator:
         self._redispatch = False
         self._switched = False
         self.last_split: Split | None = None
+        self._acks: list[tuple[str, int]] = []
         self.ledger = ledger
+        self._keep_credential(trust.PARTY_CREDENTIAL, authorities.aggregator.key_id,
+                              authorities.credential)
         self.loop = MeterLoop(trim_mw_max)
         self.inventory = Inventory()
         self.ports: dict[str, ElementPort] = {}
@@ -90,11 +95,11 @@ class Aggregator:
             profile, zone, tenant = self._profile_of(name, request)
             enrolled, grant = self._issuer.enrol(
                 request, challenge, profile, zone, tenant, self._now_ms // 1000)
-            self._file(schema.CREDENTIAL, enrolled.element_id, 1, enrolled.credential)
+            self._keep_credential(schema.CREDENTIAL, enrolled.element_id, enrolled.credential)
             return enrolled, grant
 
         port = ElementPort(
-            name, send, self._known, enrol, self._random,
+            name, send, self._keyring, enrol, self._random,
             lambda kind, fields: self._on_message(name, kind, fields),
             lambda element_id: self._on_session(name, element_id),
         )
@@ -105,10 +110,18 @@ class Aggregator:
         """Take bytes from a line."""
         self._now_ms = now_ms
         self.ports[name].receive(data, now_ms)
+        if self._acks:
+            # an element forgets what is acknowledged: it has to be on the medium before
+            self.ledger.flush()
+            for port, counter in self._acks:
+                self.ports[port].send(schema.STATEMENT_ACK, {"counter": counter})
+            self._acks = []
 
     def _on_session(self, name: str, element_id: bytes) -> None:
         """Greet an element: set its clock, ask who it is."""
-        self.inventory.add(self._known[element_id])
+        view = self.inventory.add(self._keyring.known[element_id])
+        if not view.last_counter:
+            view.last_counter, view.last_hash = self._heads.get(element_id, (0, bytes(32)))
         self._sync(name)
         challenge = self._challenges[element_id] = self._random(16)
         self.ports[name].send(schema.INTERROGATE, {"challenge": challenge})
@@ -180,7 +193,7 @@ class Aggregator:
             view.last_hash = hashlib.sha256(statement).digest()
             self._pending.append(Leaf(view.element_id, kind, fields, statement))
             self._file(kind, view.element_id, counter, statement)
-        self.ports[name].send(schema.STATEMENT_ACK, {"counter": counter})
+        self._acks.append((name, counter))
 
     def _continues(self, view: ElementView, counter: int, previous_hash: bytes) -> bool:
         """Return True when a statement goes on where the element's chain stood.
@@ -198,6 +211,11 @@ class Aggregator:
             return False
         self.counters.gaps += 1
         return True
+
+    def _keep_credential(self, kind: int, subject: bytes, credential: bytes) -> None:
+        """File a credential under its date: renewed ones stand beside those before."""
+        claims = codec.decode_statement(kind, codec.peek(credential)[2])
+        self._file(kind, subject, claims["issued_unix_s"], credential)
 
     def _file(self, kind: int, signer: bytes, counter: int, statement: bytes) -> None:
         self.ledger.add(kind, signer, counter, self._now_ms, statement)

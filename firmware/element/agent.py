@@ -21,7 +21,7 @@ from .lease import Lease
 from .ledger.log import FlashLog
 from .ledger.recorder import Recorder
 from .ledger.signer import Signer
-from .link.host_port import HostPort
+from .link.host_port import SKEW_S, HostPort
 from .protocol import cbor, codes, schema
 from .protocol.errors import DecodeError, SignatureError
 from .protocol.statements import statement_digest
@@ -83,7 +83,9 @@ class Agent:
             hal, self.driver, make_stage(board, hal), self.interlock, self.lease, self.clock)
         self.recorder = Recorder(hal, self.clock)
         self.signer = Signer(self.worker, FlashLog("ledger/s"))
-        self.port = HostPort(hal, hal.link_uart, self.enrolment)
+        self.port = HostPort(
+            hal, hal.link_uart, self.enrolment, self.worker, self.clock, self.log)
+        self.port.on_opened = self._on_opened
         self.refused_count = 0
         self.late_ms_max = 0
         self._tick_waiter = hal.waiter()
@@ -118,6 +120,7 @@ class Agent:
             # something stopped the control loop while it may have been conducting
             self.interlock.trip(codes.TRIP_WATCHDOG)
         self.enrolment.load()
+        self.service.begin_link()
         self.signer.load(self.enrolment.sign_private, self.enrolment.element_id)
         self.signer.on_statement = self.hal.link_uart.kick
         if self.hal.slow_flash:
@@ -137,10 +140,14 @@ class Agent:
             schema.TRIP: self._on_trip,
             schema.RELEASE: self._on_release,
             schema.STATEMENT_ACK: self._on_statement_ack,
-            schema.ENROL_OFFER: self._on_enrol_offer,
-            schema.ENROL_GRANT: self._on_enrol_grant,
             schema.UPDATE: self.service.on_update,
         })
+        if self.service.at_cable:
+            # who may enrol stands before the element: a network's other end could be anybody
+            self.port.handlers.update({
+                schema.ENROL_OFFER: self._on_enrol_offer,
+                schema.ENROL_GRANT: self._on_enrol_grant,
+            })
         self.port.on_text = self.service.on_text
 
     def _use_profile(self) -> None:
@@ -228,11 +235,11 @@ class Agent:
                     # overrun: start a new grid rather than chase the old one
                     due = hal.ticks_ms()
             if hal.ticks_diff(now, self._heap_at) >= HEAP_PERIOD_MS:
-                self._log_heap(now)
+                self.log_heap(now)
             self.worker.after_tick(now, due)
             await self._wait_for_tick(due, last)
 
-    def _log_heap(self, now: int) -> None:
+    def log_heap(self, now: int) -> None:
         """Log the heap in use: a leak shows over days, long before it stops anything."""
         self._heap_at = now
         gc.collect()
@@ -274,6 +281,7 @@ class Agent:
         # after a stall control goes on in its usual steps; what is accounted is the true time
         control.step(now, min(dt_ms, 4 * PERIOD_MS))
         self.clock.keep(now)
+        self.worker.at_rest = not control.enabled_mw and not control.conducting
         if control.profile is not None:
             if lease.expired_count != self._expired_seen:
                 self._expired_seen = lease.expired_count
@@ -350,6 +358,7 @@ class Agent:
             changed = (control.state, control.inhibits) != self._reported
             if changed or hal.ticks_diff(now, due) >= 0:
                 due = hal.ticks_add(now, TELEMETRY_PERIOD_MS)
+                self.port.check()
                 self._send_telemetry(now)
             self._send_statements(now)
             await hal.sleep_ms(0)  # a line that never falls silent must not stop the tick
@@ -357,9 +366,14 @@ class Agent:
     def _send_telemetry(self, now: int) -> None:
         """Tell the host what the hardware reads, with ages; nothing here echoes a command."""
         self._reported = (self.control.state, self.control.inhibits)
-        sent = self.port.send(schema.TELEMETRY, telemetry_fields(self, now))
+        sent = self.port.tell(schema.TELEMETRY, telemetry_fields(self, now))
         if sent:
             self.late_ms_max = 0
+
+    def _on_opened(self, peer) -> None:
+        """Speak first: with the first good message a party knows that it has a session."""
+        self.log("session with %s" % peer.subject.hex())
+        self._send_telemetry(self.hal.ticks_ms())
 
     def _send_statements(self, now: int) -> None:
         """Push the oldest statements the host has not acknowledged, again after a while."""
@@ -372,9 +386,10 @@ class Agent:
                 self.port.send(schema.STATEMENT, {"statement": statement})
 
     def _on_time_sync(self, fields: dict) -> None:
-        if not self.clock.set(fields["unix_ms"]):
+        if not self.clock.set(fields["unix_ms"], self.enrolment.floor_unix_s - SKEW_S):
             self.refused_count += 1
             return
+        self.port.check()
         self.recorder.interval_ms = fields["record_interval_ms"]
 
     def _on_trip(self, fields: dict) -> None:

@@ -28,12 +28,12 @@ class Clock:
         """True once a TimeSync has been accepted."""
         return self._base_unix_ms is not None
 
-    def set(self, unix_ms: int) -> bool:
+    def set(self, unix_ms: int, floor_unix_s: int = 0) -> bool:
         """Accept a TimeSync; a correction of more than STEP_MS_MAX counts as a step.
 
-        False, and no change, for a time that cannot be.
+        floor_unix_s: it is known to be later. False, and no change, for a time that cannot be.
         """
-        if not UNIX_MS_MIN <= unix_ms <= UNIX_MS_MAX:
+        if not max(UNIX_MS_MIN, floor_unix_s * 1000) <= unix_ms <= UNIX_MS_MAX:
             return False
         now_ms = self._hal.ticks_ms()
         if self._base_unix_ms is not None:

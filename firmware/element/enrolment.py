@@ -8,8 +8,9 @@ the stored limits.
 import hashlib
 
 from .crypto import p256
-from .crypto.hmac import ct_equal, hkdf_sha256, hmac_sha256
+from .crypto.hmac import ct_equal, hmac_sha256
 from .keeper import array_of, read_file, write_file
+from .lazy import forget
 from .limits import Profile, profile_error
 from .protocol import cbor, schema
 from .protocol.errors import DecodeError, RangeError, SignatureError
@@ -17,7 +18,26 @@ from .protocol.statements import statement_digest
 
 _KEYS_FILE = "keys.cbor"
 _GRANT_FILE = "grant.cbor"
-_GRANT_LABEL = b"cellwall grant 1"
+_REVOKED_FILE = "revoked.cbor"
+_GRANT_LABEL = b"cellwall grant 2"
+_REVOKED_LABEL = b"cellwall revoked 1"
+# What a credential's tables take of a small board's memory is wanted elsewhere.
+_TABLES = ("protocol.rare",)
+
+# The roots that an element knows: schema.PIN_SIZE bytes each.
+ISSUER = 0
+OPERATOR = 1
+LIFE_SAFETY = 2
+
+
+def number_of(pin: bytes) -> int:
+    """Return which of a root's keys this is, from 1."""
+    return int.from_bytes(pin[:4], "big")
+
+
+def key_of(pin: bytes) -> bytes:
+    """Return the root's public key, x||y."""
+    return pin[4:68]
 
 
 class Enrolment:
@@ -36,18 +56,21 @@ class Enrolment:
         self._log = log
         self.enrolled = False
         self.proven = False
-        self._unproven = None  # (issuer's key, digest, signature) of the stored credential
+        self._unproven = None  # (key that issued it, digest, signature) of the stored credential
         self.has_grant = False  # flash holds one, accepted or not
         self._granting = False
         self._valid_s = (0, 0)
         self.profile = None
         self.zone = 0
         self.credential = b""
-        self.issuer_key = b""
-        self.life_safety_key = b""
-        self.session_key = b""
+        self.issued_unix_s = 0
+        self.credential_key = b""  # the key that issued it; its root may have gone on
+        self.pins = [bytes(schema.PIN_SIZE)] * 3
+        self.revocation_number = 0
+        self.revoked = b""  # entries of the operator's list
+        self.floor_unix_s = 0
         self.sign_private = b""
-        self._agree_private = b""
+        self.agree_private = b""
         self.sign_public = b""
         self.agree_public = b""
         self.element_id = bytes(8)
@@ -63,14 +86,52 @@ class Enrolment:
         if grant is None:
             return
         try:
-            credential, issuer, safety, session_key = self._opened(grant)
+            credential, issuer_key, *pins = self._opened(grant, _GRANT_LABEL, 6)
             digest, payload, signature, _ = statement_digest("cw/credential", credential)
-            claims = self._checked(payload)
+            claims = self.checked(payload)
         except (DecodeError, SignatureError) as error:
             self._refused(error.code)
             return
-        self._unproven = (issuer, digest, signature)
-        self._apply(claims, credential, issuer, safety, session_key)
+        self._unproven = (issuer_key, digest, signature)
+        self._apply(claims, credential, issuer_key, pins)
+        self._load_revoked()
+        forget(self._hal, _TABLES)
+
+    def _load_revoked(self) -> None:
+        """Take up the operator's revocation list; without it, wait for the next."""
+        data = read_file(_REVOKED_FILE)
+        if data is None:
+            return
+        try:
+            numbers, entries = self._opened(data, _REVOKED_LABEL, 3)
+        except (DecodeError, SignatureError) as error:
+            self._log("stored revocations refused: %s" % error.code)
+            return
+        self._use_revoked(numbers, entries)
+
+    def _use_revoked(self, numbers: bytes, entries: bytes) -> None:
+        self.revocation_number = int.from_bytes(numbers[:4], "big")
+        self._raise_floor(int.from_bytes(numbers[4:], "big"))
+        self.revoked = bytes(entries)
+
+    def _raise_floor(self, unix_s: int) -> None:
+        """Remember a time that a root has signed: it is later than that now."""
+        self.floor_unix_s = max(self.floor_unix_s, unix_s)
+
+    @property
+    def issuer_key(self) -> bytes:
+        """The issuer root's public key, x||y: it signs credentials and firmware."""
+        return key_of(self.pins[ISSUER])
+
+    @property
+    def operator_key(self) -> bytes:
+        """The operator root's public key, x||y: it signs whoever may speak to this element."""
+        return key_of(self.pins[OPERATOR])
+
+    @property
+    def life_safety_key(self) -> bytes:
+        """The life-safety root's public key, x||y: it signs releases."""
+        return key_of(self.pins[LIFE_SAFETY])
 
     def _refused(self, code: str) -> None:
         self._log("stored credential refused: %s; the element stays unenrolled" % code)
@@ -100,26 +161,51 @@ class Enrolment:
         except DecodeError as error:
             self._log("stored keys refused: %s; the element gets new ones" % error.code)
             return False
-        self.sign_private, self._agree_private, self.sign_public, self.agree_public = pairs[:4]
+        self.sign_private, self.agree_private, self.sign_public, self.agree_public = pairs[:4]
         return True
 
-    def _sealed(self, parts: list) -> bytes:
-        """Return the grant file: the parts and a tag under our own key over them."""
-        tag = hmac_sha256(self.sign_private, _GRANT_LABEL + cbor.encode(parts))
+    def _sealed(self, label: bytes, parts: list) -> bytes:
+        """Return a file's content: the parts and a tag under our own key over them."""
+        tag = hmac_sha256(self.sign_private, label + cbor.encode(parts))
         return cbor.encode(parts + [tag])
 
-    def _opened(self, grant: bytes) -> list:
-        """Return the parts of a grant file.
+    def _opened(self, data: bytes, label: bytes, count: int) -> list:
+        """Return the parts of such a file, of which with the tag there are count.
 
-        Raises DecodeError or SignatureError for one that this element did not write: the session
-        key and the life-safety key are covered by no signature of the issuer's.
+        Raises DecodeError or SignatureError for one that this element did not write: no
+        signature of the issuer's covers what stands beside the credential.
         """
-        parts = array_of(grant, 5, bytes)
+        parts = array_of(data, count, bytes)
         tag = parts.pop()
-        expected = hmac_sha256(self.sign_private, _GRANT_LABEL + cbor.encode(parts))
+        expected = hmac_sha256(self.sign_private, label + cbor.encode(parts))
         if not ct_equal(tag, expected):
             raise SignatureError("grant tag")
         return parts
+
+    def keep_revoked(self, number: int, issued_unix_s: int, entries: bytes) -> None:
+        """Store the operator's list in place of the one before, and use it. Raises OSError."""
+        numbers = number.to_bytes(4, "big") + issued_unix_s.to_bytes(4, "big")
+        write_file(_REVOKED_FILE, self._sealed(_REVOKED_LABEL, [numbers, entries]))
+        self._use_revoked(numbers, entries)
+
+    def keep_pin(self, index: int, pin: bytes, not_before_unix_s: int) -> None:
+        """Store a root's next key in place of the one before, and use it. Raises OSError."""
+        pins = list(self.pins)
+        pins[index] = pin
+        self._keep(self.credential, self.credential_key, pins)
+        self.pins = pins
+        self._raise_floor(not_before_unix_s)
+
+    def keep_credential(self, credential: bytes, claims: dict) -> None:
+        """Store our credential renewed: verified with the issuer's key, `checked`, our limits.
+
+        Raises OSError.
+        """
+        self._keep(credential, self.issuer_key, self.pins)
+        self._apply(claims, credential, self.issuer_key, self.pins)
+
+    def _keep(self, credential: bytes, issuer_key: bytes, pins: list) -> None:
+        write_file(_GRANT_FILE, self._sealed(_GRANT_LABEL, [credential, issuer_key] + pins))
 
     def _make_keys(self) -> None:
         """Make both key pairs from the board's generator; a stuck generator makes none."""
@@ -128,11 +214,11 @@ class Enrolment:
             if draw in draws[:index] or len(set(draw)) < 8:
                 raise SignatureError("entropy", None)
         self.sign_private = _private_key(draws[0], draws[1])
-        self._agree_private = _private_key(draws[2], draws[3])
+        self.agree_private = _private_key(draws[2], draws[3])
         self.sign_public = p256.public_key(self.sign_private)
-        self.agree_public = p256.public_key(self._agree_private)
+        self.agree_public = p256.public_key(self.agree_private)
         # the public keys are kept too: making them again would take half of a board's boot
-        pairs = [self.sign_private, self._agree_private, self.sign_public, self.agree_public]
+        pairs = [self.sign_private, self.agree_private, self.sign_public, self.agree_public]
         write_file(_KEYS_FILE, cbor.encode(pairs + [hashlib.sha256(b"".join(pairs)).digest()]))
 
     def request_fields(self, challenge: bytes, board: str, firmware: str) -> dict:
@@ -161,42 +247,36 @@ class Enrolment:
         try:
             digest, payload, signature, _ = statement_digest(
                 "cw/credential", fields["credential"])
-            claims = self._checked(payload)
-            if not p256.is_public_key(fields["life_safety_key"]):
-                raise SignatureError("life-safety key")
-            verify = p256.VerifyJob(fields["issuer_key"], digest, signature)
-            agree = p256.EcdhJob(self._agree_private, fields["aggregator_agree_key"])
+            claims = self.checked(payload)
+            pins = [fields["issuer"], fields["operator"], fields["life_safety"]]
+            for pin in pins:
+                if not p256.is_public_key(key_of(pin)):
+                    raise SignatureError("root key")
+            issuer_key = key_of(pins[ISSUER])
+            verify = p256.VerifyJob(issuer_key, digest, signature)
         except (DecodeError, SignatureError) as error:
             answer(False, str(error.code))
             return
 
-        def ended(accepted: bool, code: str) -> None:
-            self._granting = False
-            answer(accepted, code)
-
         def verified(job) -> None:
+            self._granting = False
+            forget(self._hal, _TABLES)
             if not job.valid:
-                ended(False, "credential signature")
-            elif not self._worker.submit(agree, agreed):
-                ended(False, "busy")
-
-        def agreed(job) -> None:
-            key = hkdf_sha256(job.secret, self.element_id, b"cellwall enrolment 1", 32)
-            parts = [fields["credential"], fields["issuer_key"], fields["life_safety_key"], key]
-            try:
-                write_file(_GRANT_FILE, self._sealed(parts))
-            except OSError as error:
-                ended(False, "flash %s" % error.errno)
+                answer(False, "credential signature")
                 return
-            self._apply(claims, fields["credential"], fields["issuer_key"],
-                        fields["life_safety_key"], key)
-            ended(True, "")
+            try:
+                self._keep(fields["credential"], issuer_key, pins)
+            except OSError as error:
+                answer(False, "flash %s" % error.errno)
+                return
+            self._apply(claims, fields["credential"], issuer_key, pins)
+            answer(True, "")
 
         self._granting = self._worker.submit(verify, verified)
         if not self._granting:
             answer(False, "busy")
 
-    def _checked(self, payload: bytes) -> dict:
+    def checked(self, payload: bytes) -> dict:
         """Return the claims of a credential that is for this element and this hardware.
 
         Raises DecodeError or SignatureError otherwise.
@@ -219,15 +299,15 @@ class Enrolment:
                 raise SignatureError("profile current", profile[name])
         return claims
 
-    def _apply(self, claims: dict, credential: bytes, issuer: bytes, safety: bytes,
-               session_key: bytes) -> None:
+    def _apply(self, claims: dict, credential: bytes, issuer_key: bytes, pins: list) -> None:
         self.profile = Profile(claims["profile"])
         self.zone = claims["zone"]
         self.credential = bytes(credential)
-        self.issuer_key = bytes(issuer)
-        self.life_safety_key = bytes(safety)
+        self.credential_key = bytes(issuer_key)
+        self.pins = [bytes(pin) for pin in pins]
         self.proven = self._unproven is None
-        self.session_key = bytes(session_key)
+        self.issued_unix_s = claims["issued_unix_s"]
+        self._raise_floor(self.issued_unix_s)
         self._valid_s = (claims["not_before_unix_s"], claims["expires_unix_s"])
         self.enrolled = True
 

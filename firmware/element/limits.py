@@ -28,7 +28,7 @@ _ROOM_MWH_MAX = 1_000_000_000
 
 
 class Profile:
-    """The limits of one element as attributes, from the fields of `schema.PROFILE`."""
+    """The limits of one element as attributes, from the fields of `rare.PROFILE`."""
 
     def __init__(self, fields: dict):
         for name in fields:

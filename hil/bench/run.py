@@ -18,7 +18,7 @@ from hil.signals.regulation import regulation_signal
 from hil.signals.signal import Signal
 from host_tools import codec
 from host_tools.aggregator import Aggregator
-from host_tools.identity.issuer import Authorities, TrustRoot
+from host_tools.identity.issuer import Authorities
 from host_tools.ledger.store import Ledger
 
 # Simulated time begins here, in either clock: 2026-01-01T00:00:00Z.
@@ -73,7 +73,7 @@ class RunResult:
     events: list[EventResult]
     aggregator: Aggregator
     site: Site
-    trust: TrustRoot
+    authorities: Authorities
     aborted: bool = False
     simulated_s: int = 0
     baseline_w: float = 0.0
@@ -124,7 +124,7 @@ class Run:
         used = [one for one in self._signals if one is not None]
         self.result = RunResult(
             scenario, seed, clock_name, used[-1].name if used else "none",
-            self._sampler.recording, self._events, aggregator, site, authorities.trust_root)
+            self._sampler.recording, self._events, aggregator, site, authorities)
 
     def stop(self) -> None:
         """Ask for a safe stop; may be called from a signal handler."""

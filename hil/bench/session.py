@@ -19,7 +19,7 @@ from hil.report.write import write_report
 from hil.scenarios.model import ScenarioModel
 from hil.signals.signal import Signal
 from host_tools.aggregator import Aggregator
-from host_tools.attest.archive import export, verify_folder
+from host_tools.attest.archive import ROOTS_FOLDER, export, verify_folder
 from host_tools.ledger.store import Ledger
 
 STATEMENTS_FOLDER = "statements"
@@ -130,7 +130,9 @@ class Session:
         self._run.stop()
 
     def _export(self, ledger: Ledger) -> None:
-        export(ledger, self._run.result.trust, self._options.out / STATEMENTS_FOLDER)
+        authorities, folder = self._run.result.authorities, self._options.out / STATEMENTS_FOLDER
+        export(ledger, authorities.trust_root, folder)
+        authorities.roots.save(folder / ROOTS_FOLDER)
 
     def execute(self) -> tuple[RunResult, dict[str, Any]]:
         """Run, and leave every file in the output folder; returns the run and its results."""

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from element.protocol import schema
+from element.protocol import rare, schema
 from hil.benchmarks.registry import Context, Measure, benchmark
 from host_tools import codec
 from host_tools.attest.archive import Verifier
@@ -21,7 +21,7 @@ ELEMENTS_COUNT = 20
 def lowest_profile() -> dict[str, Any]:
     """Return a profile with every field at the low end of its range, kind converter."""
     fields: dict[str, Any] = {}
-    for _, name, kind, low, _ in schema.PROFILE:
+    for _, name, kind, low, _ in rare.PROFILE:
         special = {schema.TEXT: "LFP", schema.INTS: [], schema.BOOL: False}
         fields[name] = special.get(kind, low)
     return fields

@@ -79,15 +79,9 @@ def corpus(target_name: str) -> list[bytes]:
         return [
             cose.sign1_assemble(top, data, bytes(64)) for data in plain for top in (header, bare)
         ]
-    if target_name == "cose_mac0":
-        sequences = (1, 0xFF, 0x100, 0xFFFFFFFF)
-        headers = [
-            cose.protected_header(cose.ALG_HMAC_256, b"12345678", None, n) for n in sequences
-        ]
-        return [cose.mac0_assemble(top, data, bytes(32)) for data in plain for top in headers]
     if target_name == "frames":
         wires = [framing.encode_frame(data) for data in plain]
-        long_run = framing.encode_frame(b"\x07" * 300) + framing.encode_frame(bytes(100))
+        long_run = framing.encode_frame(b"\x07" * 360) + framing.encode_frame(bytes(100))
         return [*wires, b"".join(wires[:4]), long_run]
     if target_name == "bundle":
         return bundle_targets.bundle_corpus()
@@ -97,6 +91,8 @@ def corpus(target_name: str) -> list[bytes]:
         return bms_targets.bms_corpus(target_name)
     if target_name == "host_port":
         return element_targets.host_port_corpus()
+    if target_name == "trust_desk":
+        return element_targets.trust_desk_corpus()
     if target_name in handshake_targets.CORPORA:
         return handshake_targets.CORPORA[target_name]()
     raise KeyError(target_name)

@@ -13,6 +13,7 @@ from element.protocol import cbor, cose, edhoc, encrypt0
 from element.protocol.edhoc_initiator import Initiator
 from element.protocol.edhoc_responder import Responder
 from element.protocol.errors import DecodeError, SignatureError
+from element.protocol.exporter import Exporter, kdf
 from element.protocol.sealed import SealedSession
 from host_tools.identity.exchange import CRYPTO
 
@@ -67,7 +68,7 @@ _PRK_2E = CRYPTO.hmac(_TH_2, _G_XY)
 
 def _xor_2(data: bytes) -> bytes:
     """Return the plaintext of a CIPHERTEXT_2 and back (RFC 9528, 5.3.2)."""
-    stream = edhoc.kdf(CRYPTO.hmac, _PRK_2E, 0, _TH_2, len(data))
+    stream = kdf(CRYPTO.hmac, _PRK_2E, 0, _TH_2, len(data))
     return bytes(one ^ other for one, other in zip(data, stream, strict=True))
 
 
@@ -176,7 +177,7 @@ def _must_fail(check: Callable[[], Any], authentic: bool, what: str) -> None:
 
 
 def _sessions() -> tuple[SealedSession, SealedSession]:
-    ends = [SealedSession(CRYPTO.seal, CRYPTO.unseal, edhoc.Exporter(CRYPTO.hmac, b"p" * 32),
+    ends = [SealedSession(CRYPTO.seal, CRYPTO.unseal, Exporter(CRYPTO.hmac, b"p" * 32),
                           b"element1", initiator) for initiator in (True, False)]
     return ends[0], ends[1]
 

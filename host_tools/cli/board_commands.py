@@ -188,7 +188,7 @@ def doctor_command(
     where = site_of(site)
     checks: list[Check] = []
     with stoppable(DOCTOR_STOPPED, "doctor again"), \
-            Cable(port, where.known() if where.exists else {}) as cable:
+            Cable(port, where.keyring() if where.exists else None) as cable:
         for check in Doctor(cable, where, power, interlock, errors.print).run():
             checks.append(check)
             if as_json:

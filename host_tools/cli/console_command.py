@@ -167,8 +167,9 @@ def console_command(
         batch = [line.strip() for line in sys.stdin.read().splitlines()]
         batch = batch[:batch.index("quit")] if "quit" in batch else batch
     elif not batch:
-        known = where.known() if where.exists else {}
-        with Cable(port, known) as cable, patch_stdout(), ElementConsole(cable, print) as element:
+        keyring = where.keyring() if where.exists else None
+        with Cable(port, keyring) as cable, patch_stdout(), \
+                ElementConsole(cable, print) as element:
             _interactive(element, port)
         return
     with Cable(port) as cable:

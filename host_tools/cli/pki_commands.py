@@ -20,6 +20,7 @@ from host_tools.identity.keystore import KeyStore, Pkcs11Keys
 from host_tools.identity.pki import Issued, Pki
 from host_tools.identity.revocation import REASON_NAMES, REASONS
 from host_tools.identity.roots import NEVER, ROLES
+from host_tools.identity.site import TRUST_FILE
 
 EXAMPLES = (
     "[bold]Examples[/]\n\n"
@@ -30,7 +31,6 @@ EXAMPLES = (
     "CELLWALL_PIN=1234 cellwall pki show --pkcs11 /usr/lib/softhsm/libsofthsm2.so --token site"
 )
 DAY_S = 86_400
-HELD_BY_ELEMENTS = ("issuer", "life_safety")
 app = typer.Typer(no_args_is_help=True, rich_markup_mode="rich", epilog=EXAMPLES,
                   help="Roots, credentials and revocations of a building.")
 
@@ -155,18 +155,18 @@ def rotate(
 ) -> None:
     """Let a root's promised key take over, from now on; what was signed before stays good.
 
-    Not yet for the roots whose key enrolled elements hold: they do not follow a rotation so far.
+    What the root has issued is signed anew. Elements are told when they are next spoken to: each
+    knows the promise, so nobody has to visit them.
     """
     _choice(role, ROLES, "ROLE")
-    held = len(site_of(site).elements())
-    if held and role in HELD_BY_ELEMENTS:
-        raise BusError("elements hold this root's key and do not follow yet",
-                       f"{role}: {held} enrolled\n  next: enrol elements after the rotation")
     pki = pki_of(site, pkcs11, token)
     before = key_id(pki.roots()[role].current.key).hex()
     statement = pki.rotate(role, None if since is None
                            else int(since.replace(tzinfo=UTC).timestamp()))
     after = key_id(pki.roots()[role].current.key).hex()
+    where = site_of(site)
+    if where.exists:
+        where.authorities().trust_root.save(where.folder / TRUST_FILE)
     if as_json:
         typer.echo(json.dumps({"role": role, "before": before, "after": after,
                                "statement": statement.hex()}, indent=1))

@@ -7,7 +7,7 @@ two keys (RFC 8747): one signs, one agrees on session keys.
 from dataclasses import dataclass, field
 from typing import Any
 
-from element.protocol import schema, trust
+from element.protocol import codes, schema, trust
 from element.protocol.errors import SignatureError
 from host_tools import codec
 from host_tools.identity.keys import KeyPair, key_id
@@ -19,9 +19,9 @@ PARTY_VALID_S = 365 * 86400
 # A credential holds from a little before it is made: the element's clock may be behind.
 EARLY_S = 3600
 PARTIES = {
-    "aggregator": trust.PARTY_AGGREGATOR,
-    "alarm": trust.PARTY_ALARM,
-    "meter": trust.PARTY_METER,
+    "aggregator": codes.PARTY_AGGREGATOR,
+    "alarm": codes.PARTY_ALARM,
+    "meter": codes.PARTY_METER,
 }
 # which root signs which kind of credential
 ROLE_OF_KIND = {schema.CREDENTIAL: "issuer", trust.PARTY_CREDENTIAL: "operator"}

@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from element.protocol import edhoc
 from element.protocol.edhoc_initiator import Initiator
 from element.protocol.errors import SignatureError
+from element.protocol.exporter import Exporter
 from host_tools.identity.aead import ccm_open, ccm_seal
 from host_tools.identity.keys import KeyPair, hmac_sha256, make_key_pair, raw_public
 
@@ -56,7 +57,7 @@ class HostInitiator:
         self.state = Initiator(CRYPTO, c_i, cred, id_cred, peers, known)
         self.message_1: bytes = self.state.make_1(self._ephemeral.public[:32], ead)
 
-    def answer(self, message_2: bytes, ead: EAD = ()) -> tuple[bytes, edhoc.Exporter]:
+    def answer(self, message_2: bytes, ead: EAD = ()) -> tuple[bytes, Exporter]:
         """Return message_3 and the exporter. Raises DecodeError or SignatureError.
 
         The responder has proven its key; it has heard us once it sends under the exporter's keys.

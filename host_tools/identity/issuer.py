@@ -1,7 +1,6 @@
-"""A local test issuer: turns an element's signed request into a credential and a grant.
+"""The issuer of one site: turns an element's signed request into a credential and a grant.
 
-It stands in for the manufacturer's or owner's authority, whose tools come later; what it issues
-is the final format. A trust root is the set of public keys that a verifier needs.
+A trust root is the set of public keys that a verifier of a bench run needs.
 """
 
 import json
@@ -13,10 +12,16 @@ from typing import Any
 from element.protocol import schema
 from element.protocol.errors import DecodeError, SignatureError
 from host_tools import codec
-from host_tools.identity.credentials import ELEMENT_VALID_S, common_claims, sign_credential
-from host_tools.identity.keys import KeyPair, hkdf_sha256, key_id, make_key_pair
-
-ENROLMENT_INFO = b"cellwall enrolment 1"
+from host_tools.identity.credentials import (
+    EARLY_S,
+    ELEMENT_VALID_S,
+    common_claims,
+    party_credential,
+    sign_credential,
+)
+from host_tools.identity.keyring import Enrolled, Party
+from host_tools.identity.keys import KeyPair, key_id, make_key_pair
+from host_tools.identity.roots import ROLES, Root, Roots, key_hash
 
 
 @dataclass(frozen=True)
@@ -48,33 +53,40 @@ class TrustRoot:
 
 @dataclass(frozen=True)
 class Authorities:
-    """The private side of a trust root, as a test site has it: all in one place."""
+    """The private side of a site, all in one place. roots: the public keys that elements pin.
+
+    credential: of the aggregator, by the operator's root.
+    """
 
     issuer: KeyPair
     aggregator: KeyPair
     aggregator_agree: KeyPair
     life_safety: KeyPair
+    roots: Roots
+    credential: bytes
 
     @classmethod
     def make(cls, random_bytes: Callable[[int], bytes]) -> "Authorities":
-        """Make four key pairs."""
-        return cls(*(make_key_pair(random_bytes) for _ in range(4)))
+        """Make a test site: keys, roots with their successors, a credential for all time."""
+        aggregator, agree = make_key_pair(random_bytes), make_key_pair(random_bytes)
+        pairs = {role: make_key_pair(random_bytes) for role in ROLES}
+        roots = Roots({
+            role: Root(role, pair.public, key_hash(make_key_pair(random_bytes).public), 0)
+            for role, pair in pairs.items()})
+        credential = party_credential(
+            "aggregator", "aggregator", aggregator.public, agree.public, pairs["operator"],
+            "local test operator", EARLY_S, 0xFFFFFFFF - EARLY_S)
+        return cls(pairs["issuer"], aggregator, agree, pairs["life_safety"], roots, credential)
 
     @property
     def trust_root(self) -> TrustRoot:
         """The public keys."""
         return TrustRoot(self.issuer.public, self.aggregator.public, self.life_safety.public)
 
-
-@dataclass(frozen=True)
-class Enrolled:
-    """What the host knows of an enrolled element: its id, keys, credential and session secret."""
-
-    element_id: bytes
-    sign_key: bytes
-    credential: bytes
-    claims: dict[str, Any]
-    session_key: bytes
+    @property
+    def party(self) -> Party:
+        """The aggregator as elements meet it."""
+        return Party(self.aggregator_agree, self.credential)
 
 
 class Issuer:
@@ -105,14 +117,8 @@ class Issuer:
                             now_unix_s, ELEMENT_VALID_S),
             "profile": profile, "zone": zone, "tenant": tenant, "manufacturer": manufacturer,
         }
-        issuer = self._authorities.issuer
-        credential = sign_credential(schema.CREDENTIAL, claims, issuer)
-        secret = self._authorities.aggregator_agree.agree(schema.raw_key(fields["agree_key"]))
-        session_key = hkdf_sha256(secret, fields["element_id"], ENROLMENT_INFO, 32)
-        grant = {
-            "credential": credential,
-            "issuer_key": issuer.public,
-            "life_safety_key": self._authorities.life_safety.public,
-            "aggregator_agree_key": self._authorities.aggregator_agree.public,
-        }
-        return Enrolled(fields["element_id"], sign_key, credential, claims, session_key), grant
+        credential = sign_credential(schema.CREDENTIAL, claims, self._authorities.issuer)
+        roots = self._authorities.roots
+        grant = {"credential": credential,
+                 **{role: roots[role].pin() for role in ("issuer", "operator", "life_safety")}}
+        return Enrolled(fields["element_id"], sign_key, credential, claims), grant

@@ -9,9 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from element.protocol.errors import SignatureError
@@ -36,11 +34,6 @@ def public_from_raw(raw: bytes) -> ec.EllipticCurvePublicKey:
 def key_id(public_key: bytes) -> bytes:
     """Return the 8 bytes that name a raw public key, and its element."""
     return hashlib.sha256(public_key).digest()[:8]
-
-
-def hkdf_sha256(ikm: bytes, salt: bytes, info: bytes, length: int) -> bytes:
-    """Return length bytes of HKDF-SHA256 (RFC 5869)."""
-    return HKDF(algorithm=hashes.SHA256(), length=length, salt=salt, info=info).derive(ikm)
 
 
 def hmac_sha256(key: bytes, message: bytes) -> bytes:

@@ -31,6 +31,8 @@ from host_tools.identity.revocation import Revocation, Revocations, open_list, s
 from host_tools.identity.roots import ROLES, Root, Roots, key_hash, rotation
 
 ISSUED_MAX = 100_000
+# What fits the message that brings a list to an element, 100 entries and the envelope.
+ELEMENT_LIST_SIZE_MAX = 1500
 _SUFFIX = {schema.CREDENTIAL: "element", trust.PARTY_CREDENTIAL: "party"}
 
 
@@ -120,9 +122,23 @@ class Pki:
         root.apply(statement)
         roots.save(self.folder / "roots")
         self._settle(role, root)
-        if role in lists and lists[role].number:
-            self._sign_list(role, lists[role], lists[role].entries)
+        if role in lists:
+            if lists[role].number:
+                self._sign_list(role, lists[role], lists[role].entries)
+            self._sign_anew(role, lists[role], now)
         return statement
+
+    def _sign_anew(self, role: str, revoked: Revocations, now_unix_s: int) -> None:
+        """Sign what a root has issued with its new key: elements know no other then.
+
+        What is revoked or has expired stays as it is; nothing gets a longer life.
+        """
+        for one in self.issued():
+            left_s = one.claims["expires_unix_s"] - now_unix_s
+            is_revoked = revoked.find(bytes.fromhex(one.subject)) is not None
+            if one.role == role and left_s > 0 and not is_revoked:
+                self.keep(one.kind, renewed(one.kind, one.credential, self.keys.get(role),
+                                            now_unix_s, left_s))
 
     def _settle(self, role: str, root: Root) -> None:
         """Name the keys by what the roots say, after a rotation and after an interrupted one."""
@@ -237,13 +253,29 @@ class Pki:
                    entries: tuple[Revocation, ...]) -> None:
         self.roots()
         parts = sign_list(self.keys.get(role), before.number + 1, entries, self._now())
-        write_whole(self.folder / "revocations" / f"{role}.cborseq", b"".join(parts))
+        path = self.folder / "revocations" / f"{role}.cborseq"
+        if path.exists() and before.issued_unix_s < self._now():
+            # what has expired leaves the list; who checks old records wants it all the same
+            write_whole(path.with_suffix(f".{before.number}.cborseq"), path.read_bytes())
+        write_whole(path, b"".join(parts))
 
     def revocations(self) -> dict[str, Revocations]:
         """Return the lists of both roots that issue, empty ones where none was ever signed."""
         roots = Roots.load(self.folder / "roots")
         return {role: load_list(self.folder / "revocations", roots[role])
                 for role in ("issuer", "operator")}
+
+    def operator_list(self) -> tuple[int, bytes]:
+        """Return the number and the signed list of revoked parties, (0, b"") without one.
+
+        Elements take a list of one part only; a longer one is not for them.
+        """
+        path = self.folder / "revocations" / "operator.cborseq"
+        number = self.revocations()["operator"].number
+        if not number:
+            return 0, b""
+        signed = path.read_bytes()
+        return (number, signed) if len(signed) <= ELEMENT_LIST_SIZE_MAX else (0, b"")
 
     def trust(self) -> Trust:
         """Return what a verifier of this building believes."""

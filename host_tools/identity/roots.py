@@ -99,6 +99,11 @@ class Root:
                 return one.key
         raise SignatureError(f"no {self.role} key was in force", unix_s)
 
+    def pin(self) -> bytes:
+        """Return what an element keeps of this root: schema.PIN_SIZE bytes."""
+        last = self.current
+        return last.number.to_bytes(4, "big") + last.key + last.next_hash
+
     def as_dict(self) -> dict[str, Any]:
         """Return the file's content."""
         first = self.keys[0]

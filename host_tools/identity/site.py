@@ -1,9 +1,8 @@
 """The keys and elements of one site as files in a folder, for the tools of the command line.
 
 `keys/*.pem` are private (PKCS #8, mode 0600, folder 0700); `elements/<id>.json` says what each
-element is and where it was enrolled; `releases.cborseq` has every release order (RFC 8742). An
-element's session key is not stored: it follows from the aggregator's key and the element's, which
-is in its credential. `trust.json` is public: what `cellwall verify --trust` wants.
+element is and where it was enrolled; `releases.cborseq` has every release order (RFC 8742). What
+pki.py keeps is beside them. `trust.json` is public, the bare keys that `cellwall verify` may take.
 """
 
 import json
@@ -14,14 +13,16 @@ from pathlib import Path
 from typing import Any
 
 from element.protocol import schema
-from element.protocol.errors import BusError, DecodeError, SignatureError
+from element.protocol.errors import BusError, DecodeError
 from host_tools import codec
-from host_tools.identity.issuer import ENROLMENT_INFO, Authorities, Enrolled
-from host_tools.identity.keys import hkdf_sha256
+from host_tools.identity.issuer import Authorities
+from host_tools.identity.keyring import Enrolled, Keyring, Party
 from host_tools.identity.keystore import FileKeys
 from host_tools.identity.pki import Pki
+from host_tools.links.open_line import SCHEMES
 
 TRUST_FILE = "trust.json"
+AGGREGATOR = "aggregator"
 KEY_NAMES = ("issuer", "aggregator", "aggregator_agree", "life_safety")
 
 
@@ -32,8 +33,8 @@ def default_folder() -> Path:
 
 
 def is_port(name: str) -> bool:
-    """Return True for what names a serial port, and not an element."""
-    return "/" in name or name.upper().startswith("COM")
+    """Return True for what names a line, and not an element."""
+    return name.startswith(SCHEMES) or "/" in name or name.upper().startswith("COM")
 
 
 @dataclass(frozen=True)
@@ -81,8 +82,8 @@ class Site:
         for name in missing:
             self.keys.create(name)
         pki.init()
-        if not any(one.claims.get("name") == "aggregator" for one in pki.issued()):
-            pki.issue_party("aggregator", "aggregator")
+        if not any(one.claims.get("name") == AGGREGATOR for one in pki.issued()):
+            pki.issue_party(AGGREGATOR, AGGREGATOR)
         self.authorities().trust_root.save(self.folder / TRUST_FILE)
 
     @property
@@ -95,7 +96,13 @@ class Site:
         if not self.exists:
             raise BusError("no site keys", f"{self.folder}\n  next: cellwall enrol makes them, or "
                                            "name the folder with --site")
-        return Authorities(*(self.keys.get(name) for name in KEY_NAMES))
+        issuer, aggregator, agree, life_safety = (self.keys.get(name) for name in KEY_NAMES)
+        return Authorities(issuer, aggregator, agree, life_safety, self.pki.roots(),
+                           self._credential())
+
+    def _credential(self) -> bytes:
+        """Return the aggregator's credential. Raises BusError when there is none."""
+        return self.pki.find(AGGREGATOR).credential
 
     # elements
 
@@ -143,20 +150,31 @@ class Site:
         new.write_text(json.dumps(entry.__dict__, indent=1) + "\n", encoding="utf-8")
         new.replace(path)
 
-    def known(self) -> dict[bytes, Enrolled]:
-        """Return what sessions with the site's elements need, by element id."""
-        agree = self.authorities().aggregator_agree
-        out = {}
+    def keyring(self) -> Keyring:
+        """Return what sessions with the site's elements need. Raises BusError for what is damaged.
+
+        An element's credential is the newest that was issued: one that was renewed is brought to
+        the element before the next session.
+        """
+        pki = self.pki
+        try:
+            issued = {one.subject: one for one in pki.issued() if one.kind == schema.CREDENTIAL}
+        except DecodeError as error:
+            raise BusError("damaged credential", str(error.value)) from error
+        known = {}
         for entry in self.elements():
             try:
                 element_id = bytes.fromhex(entry.element_id)
                 credential = bytes.fromhex(entry.credential)
                 claims: dict[str, Any] = codec.decode_statement(
                     schema.CREDENTIAL, codec.peek(credential)[2])
-                secret = agree.agree(schema.raw_key(claims["agree_key"]))
-            except (ValueError, DecodeError, SignatureError) as error:
+            except (ValueError, DecodeError) as error:
                 raise BusError("damaged element entry", entry.element_id) from error
-            out[element_id] = Enrolled(
-                element_id, schema.raw_key(claims["cnf"]["cose_key"]), credential, claims,
-                hkdf_sha256(secret, element_id, ENROLMENT_INFO, 32))
-        return out
+            newest = issued.get(entry.element_id)
+            if newest is not None:
+                credential, claims = newest.credential, newest.claims
+            known[element_id] = Enrolled(
+                element_id, schema.raw_key(claims["cnf"]["cose_key"]), credential, claims)
+        trust = pki.trust()
+        return Keyring(Party(self.authorities().aggregator_agree, self._credential()), known,
+                       lambda: trust, pki.operator_list)

@@ -5,7 +5,7 @@ from typing import Any
 
 from element.protocol import codes
 from host_tools.dispatch.split import Capability
-from host_tools.identity.issuer import Enrolled
+from host_tools.identity.keyring import Enrolled
 
 # An element whose last telemetry is older is not planned with: its lease has run out anyway.
 TELEMETRY_AGE_MS_MAX = 2000

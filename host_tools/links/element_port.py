@@ -4,17 +4,18 @@ Bytes are handed in and out; times are handed in as Unix milliseconds; randomnes
 A lost session is opened again by itself: WHO is asked until the element answers.
 """
 
+import hashlib
 from collections.abc import Callable
 from typing import Any
 
 from element.protocol import schema
 from element.protocol.errors import DecodeError, SignatureError
 from element.protocol.framing import FrameDecoder, encode_frame
-from element.protocol.session import Session, derive_keys
+from element.protocol.sealed import SealedSession
 from element.protocol.wire import Wire
 from host_tools import codec
-from host_tools.identity.issuer import Enrolled
-from host_tools.identity.keys import hkdf_sha256, hmac_sha256
+from host_tools.identity.keyring import Enrolled, Keyring
+from host_tools.links.handshake import Handshake, reason_of
 
 FRAME_SIZE_MAX = 2400
 WHO_PERIOD_MS = 1000
@@ -22,25 +23,31 @@ ENROL_PERIOD_MS = 3000
 # An element verifies its grant for seconds. A second one meanwhile would be another credential
 # than the one it then keeps.
 GRANT_MS_MAX = 20_000
+# It verifies what its roots tell it as long.
+TRUST_MS_MAX = 10_000
 # With no authenticated word for this long the element may have restarted: ask WHO again.
 SILENCE_MS_MAX = 3000
+# Keys of a session are changed this often, which costs no handshake.
+REKEY_PERIOD_MS = 86_400_000
+REKEY_REPEAT_MS = 5000
 
-_TAG_MAC0 = 0xD1
+_TAG_ENCRYPT0 = 0xD0
 
 
 class ElementPort:
     """One line and the element at its end.
 
-    known: element id to what enrolment left on the host. enrol: called with (request, challenge)
-    to make a grant, or None when this host must not enrol. on_message(kind, fields) gets
-    every authenticated message, on_session(element_id) each new session.
+    keyring: this party and the elements it knows, None for nobody. enrol: called with (request,
+    challenge) to make a grant, or None when this host must not enrol. on_message(kind, fields)
+    gets every authenticated message, on_session(element_id) each new session, before its first.
+    enrol_error: why there is no session, as far as anybody has said.
     """
 
     def __init__(
         self,
         name: str,
         send: Callable[[bytes], None],
-        known: dict[bytes, Enrolled],
+        keyring: Keyring | None,
         enrol: Callable[[bytes, bytes], tuple[Enrolled, dict[str, Any]]] | None,
         random_bytes: Callable[[int], bytes],
         on_message: Callable[[int, dict[str, Any]], None],
@@ -49,18 +56,25 @@ class ElementPort:
         self.name = name
         self.element_id: bytes | None = None
         self.dropped = 0
+        self.foreign = 0  # of sessions that are not ours, or not any more
         self.last_heard_ms: int | None = None
         self.enrol_error = ""
         self.here_count = 0  # answers to WHO, of enrolled elements and others
         self._send = send
-        self._known = known
+        self.keyring = keyring
         self._enrol = enrol
         self._random = random_bytes
         self._on_message = on_message
         self._on_session = on_session
         self._wire = Wire()
         self._frames = FrameDecoder(FRAME_SIZE_MAX)
-        self._session: Session | None = None
+        self._session: SealedSession | None = None
+        self._handshake: Handshake | None = None
+        self._told: set[bytes] = set()  # digests of what it has answered to
+        self._telling: tuple[bytes, int] | None = None  # (digest, since when)
+        self._rekey: tuple[bytes, int] | None = None  # (context, when it was last asked for)
+        self._rekeyed_ms = 0
+        self._greeted: bytes | None = None  # whom the handshake is with
         self._nonce = b""
         self._challenge = b""
         self._who_at_ms: int | None = None
@@ -84,15 +98,46 @@ class ElementPort:
         return frames.bad_crc + frames.bad_cobs + frames.oversize + frames.runt
 
     def tick(self, now_ms: int) -> None:
-        """Ask WHO when there is no session or nobody has been heard for too long."""
+        """Keep the session: open one when there is none, change its keys when that is due."""
         heard = self.last_heard_ms
         silent = heard is None or now_ms - heard > SILENCE_MS_MAX
         if self._session is not None and not silent:
+            self._keep_keys(self._session, now_ms)
             return
+        if self._handshake is not None:
+            if not self._handshake.is_over(now_ms):
+                if self._handshake.is_due(now_ms):
+                    self._send_handshake()
+                return
+            self._handshake = None
+        if self._telling is not None and now_ms - self._telling[1] < TRUST_MS_MAX:
+            return
+        self._telling = None
         if self._who_at_ms is None or now_ms - self._who_at_ms >= WHO_PERIOD_MS:
             self._who_at_ms = now_ms
             self._nonce = self._random(16)
             self._send_plain(schema.WHO, {"host_nonce": self._nonce})
+
+    def _keep_keys(self, session: SealedSession, now_ms: int) -> None:
+        """Ask for new keys once in a while, again until the element has heard it."""
+        if self._rekey is None:
+            if now_ms - self._rekeyed_ms >= REKEY_PERIOD_MS:
+                self.rekey(now_ms)
+        elif not session.update_pending:
+            self._rekey = None
+        elif now_ms - self._rekey[1] >= REKEY_REPEAT_MS:
+            self._rekey = (self._rekey[0], now_ms)
+            self.send(schema.REKEY, {"context": self._rekey[0]})
+
+    def rekey(self, now_ms: int) -> bool:
+        """Go on to new keys in this session; False without one, or while that is under way."""
+        if self._session is None or self._session.update_pending:
+            return False
+        context = self._random(16)
+        self.send(schema.REKEY, {"context": context})
+        self._session.update(context)
+        self._rekey, self._rekeyed_ms = (context, now_ms), now_ms
+        return True
 
     def receive(self, data: bytes, now_ms: int) -> None:
         """Take bytes from the line. Bad frames are counted and dropped, text is passed over."""
@@ -101,7 +146,12 @@ class ElementPort:
         for payload in self._frames.feed(frames):
             try:
                 self._take(payload, now_ms)
-            except (DecodeError, SignatureError):
+            except SignatureError as error:
+                if error.code == "session_kid":
+                    self.foreign += 1
+                else:
+                    self.dropped += 1
+            except DecodeError:
                 self.dropped += 1
 
     def send(self, kind: int, fields: dict[str, Any]) -> bool:
@@ -114,11 +164,14 @@ class ElementPort:
     def _send_plain(self, kind: int, fields: dict[str, Any]) -> None:
         self._send(encode_frame(codec.encode_message(kind, fields)))
 
+    def _send_handshake(self) -> None:
+        if self._handshake is not None:
+            self._send_plain(self._handshake.kind, {"message": self._handshake.message})
+
     def _take(self, payload: bytes, now_ms: int) -> None:
-        if payload[0] == _TAG_MAC0:
-            if self._session is None:
-                raise SignatureError("session", None)
-            kind, fields = codec.decode_message(self._session.unprotect(payload))
+        if payload[0] == _TAG_ENCRYPT0:
+            plaintext = self._unprotect(payload, now_ms)
+            kind, fields = codec.decode_message(plaintext)
             if kind not in schema.SESSION_KINDS:
                 raise DecodeError("kind", kind)
             self.last_heard_ms = now_ms
@@ -127,6 +180,12 @@ class ElementPort:
         kind, fields = codec.decode_message(payload)
         if kind == schema.HERE:
             self._on_here(fields, now_ms)
+        elif kind == schema.EDHOC_2:
+            self._on_edhoc_2(fields["message"], now_ms)
+        elif kind == schema.EDHOC_ERROR:
+            self._on_edhoc_error(fields["message"])
+        elif kind == schema.TRUST_RESULT:
+            self._on_trust_result(fields)
         elif kind == schema.ENROL_REPLY:
             self._on_enrol_reply(fields)
         elif kind == schema.ENROL_RESULT:
@@ -134,32 +193,91 @@ class ElementPort:
         else:
             raise DecodeError("kind", kind)
 
+    def _unprotect(self, payload: bytes, now_ms: int) -> bytes:
+        """Open a message of the session, or the first of a new one, which proves that one."""
+        if self._session is not None:
+            try:
+                return bytes(self._session.unprotect(payload))
+            except SignatureError:
+                if self._handshake is None or self._handshake.session is None:
+                    raise
+        session = None if self._handshake is None else self._handshake.session
+        if session is None or self._greeted is None:
+            raise SignatureError("session_kid", None)
+        plaintext = bytes(session.unprotect(payload))
+        self._session, self._handshake, self._rekey = session, None, None
+        self._rekeyed_ms = self.last_heard_ms = now_ms
+        self.element_id = self._greeted
+        self.enrol_error = ""
+        self._on_session(self._greeted)
+        return plaintext
+
     def _on_here(self, fields: dict[str, Any], now_ms: int) -> None:
-        """Open a session with an element we know, or begin to enrol one we do not."""
+        """Greet an element we know, tell it what is new, or begin to enrol one we do not."""
         if not self._nonce or fields["host_nonce"] != self._nonce:
             raise SignatureError("nonce", None)
         self._nonce = b""
         self.here_count += 1
         element_id = fields["element_id"]
-        enrolled = self._known.get(element_id)
+        keyring = self.keyring
+        enrolled = None if keyring is None else keyring.known.get(element_id)
         offered = self._offered
         if enrolled is None and offered is not None and offered.element_id == element_id:
             enrolled = offered  # its yes was lost; if it was none, no session will open
-        if fields["enrolled"] and enrolled is not None:
-            outward, inward = derive_keys(
-                hkdf_sha256, enrolled.session_key, fields["host_nonce"],
-                fields["element_nonce"], element_id,
-            )
-            self._session = Session(hmac_sha256, outward, inward, element_id)
-            self.element_id = element_id
-            self.last_heard_ms = now_ms
-            self._on_session(element_id)
+        if fields["enrolled"] and enrolled is not None and keyring is not None:
+            self._greet(keyring, enrolled, fields, now_ms)
         elif fields["enrolled"]:
             self.enrol_error = f"element {element_id.hex()} is enrolled with another host"
         elif self._enrol is not None and self._enrol_due(now_ms):
             self._enrol_at_ms = now_ms
             self._challenge = self._random(16)
             self._send_plain(schema.ENROL_OFFER, {"challenge": self._challenge})
+
+    def _greet(self, keyring: Keyring, enrolled: Enrolled, here: dict[str, Any],
+               now_ms: int) -> None:
+        """Tell an element what its roots have signed since, then begin a handshake."""
+        why = keyring.refusal(enrolled, now_ms // 1000)
+        if why:
+            self.enrol_error = f"element {enrolled.element_id.hex()}: its credential is {why}"
+            return
+        for statement in keyring.news(here):
+            digest = hashlib.sha256(statement).digest()[:8]
+            if digest not in self._told:
+                self._telling = (digest, now_ms)
+                self._send_plain(schema.TRUST, {"statement": statement})
+                return
+        if self._handshake is None:
+            self._greeted = enrolled.element_id
+            self._handshake = Handshake(keyring.party, enrolled, self._random, now_ms)
+            self._send_handshake()
+
+    def _on_trust_result(self, fields: dict[str, Any]) -> None:
+        """Go on at once; what was refused is not told again on this line, and said."""
+        if self._telling is None or fields["digest"] != self._telling[0]:
+            raise SignatureError("trust", None)
+        if fields["code"]:
+            self.enrol_error = f"the element refused what its root says: {fields['code']}"
+        self._told.add(self._telling[0])
+        self._telling = self._who_at_ms = None
+
+    def _on_edhoc_2(self, message: bytes, now_ms: int) -> None:
+        if self._handshake is None:
+            raise SignatureError("handshake", None)
+        if self._handshake.session is None:
+            try:
+                self._handshake.answer(message, now_ms)
+            except (DecodeError, SignatureError) as error:
+                self._handshake = None
+                self.enrol_error = f"the element did not prove its key: {error.code}"
+                raise
+        self._send_handshake()
+
+    def _on_edhoc_error(self, message: bytes) -> None:
+        """Begin again; the word of nobody in particular ends no session."""
+        if self._handshake is None:
+            raise SignatureError("handshake", None)
+        self._handshake = None
+        self.enrol_error = f"no session: {reason_of(message)}"
 
     def _enrol_due(self, now_ms: int) -> bool:
         period_ms = ENROL_PERIOD_MS if self._offered is None else GRANT_MS_MAX
@@ -176,7 +294,8 @@ class ElementPort:
         if self._offered is None:
             raise SignatureError("offer", None)
         if fields["accepted"]:
-            self._known[self._offered.element_id] = self._offered
+            if self.keyring is not None:
+                self.keyring.known[self._offered.element_id] = self._offered
         else:
             self.enrol_error = f"the element refused its credential: {fields['code']}"
         self._offered = None

@@ -10,9 +10,9 @@ from typing import Any
 from element.protocol import schema
 from element.protocol.errors import BusError
 from element.protocol.wire import Wire
-from host_tools.identity.issuer import Enrolled
+from host_tools.identity.keyring import Enrolled, Keyring
 from host_tools.links.element_port import ElementPort
-from host_tools.links.ports import open_port
+from host_tools.links.open_line import open_line
 
 STEP_S = 0.02
 COMMAND_S_MAX = 5.0
@@ -51,20 +51,20 @@ class RefusedError(BusError):
 
 
 class Cable:
-    """A serial port with an element behind it. Messages go to `on_message`, log lines to `log`.
+    """A line with an element behind it: a serial port, or another that `open_line` knows.
 
+    Messages go to `on_message`, log lines to `log`.
     on_text(line) gets every line of text that answers no command: the log, a start's words.
 
-    known: element id to what enrolment left here; with it `session` opens a session. grant: makes
+    keyring: our party and the elements it knows; with it `session` opens a session. grant: makes
     a credential for an element that asks; None never enrols.
     """
 
-    def __init__(self, port: str, known: dict[bytes, Enrolled] | None = None,
+    def __init__(self, port: str, keyring: Keyring | None = None,
                  grant: Grant | None = None) -> None:
         """Raises BusError, saying what to do, when the port does not open."""
-        self._link = open_port(port)
+        self._link = open_line(port)
         self.name = port
-        self._known = {} if known is None else known
         self.log: list[str] = []
         self.on_message: Callable[[int, dict[str, Any]], None] = lambda kind, fields: None
         self.on_text: Callable[[str], None] = lambda line: None
@@ -73,7 +73,7 @@ class Cable:
         self._asked = False
         self._wire = Wire()
         self.element = ElementPort(
-            port, self._link.send, self._known, grant, os.urandom,
+            port, self._link.send, keyring, grant, os.urandom,
             self._take_message, lambda element_id: None)
         self.seeks_session = False
         self.repl_seen = False
@@ -95,7 +95,8 @@ class Cable:
 
     def knows(self, element_id: bytes) -> bool:
         """Return True when the keys of an element are here."""
-        return element_id in self._known
+        keyring = self.element.keyring
+        return keyring is not None and element_id in keyring.known
 
     def step(self, wait_s: float = STEP_S) -> None:
         """Take in what comes within wait_s at most."""

@@ -1,7 +1,7 @@
 """Give an element its credential over the cable: who it is, what it may do, where it belongs.
 
 The element makes its keys itself and signs a request with them; what leaves it is public. The
-profile is a YAML file with the fields of `schema.PROFILE`, names in place of numbers for `kind`
+profile is a YAML file with the fields of `rare.PROFILE`, names in place of numbers for `kind`
 and `services`.
 """
 
@@ -16,10 +16,12 @@ from typing import Any
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from element.protocol import codes, schema
+from element.protocol import codes, rare, schema
 from element.protocol.errors import BusError, RangeError
-from host_tools.identity.issuer import Enrolled, Issuer
+from host_tools.identity.issuer import Issuer
+from host_tools.identity.keyring import Enrolled
 from host_tools.identity.site import ElementEntry, Site
+from host_tools.links.open_line import is_cable
 from host_tools.provision.cable import Cable, RefusedError
 from host_tools.provision.stopped import stoppable
 
@@ -66,7 +68,7 @@ def load_profile(name: str, role: str) -> dict[str, Any]:
         if unknown:
             raise RangeError("services", unknown[0])
         fields["services"] = sum(SERVICES[one] for one in set(services))
-    schema.statement_to_wire(schema.PROFILE, fields)
+    schema.statement_to_wire(rare.PROFILE, fields)
     return fields
 
 
@@ -90,21 +92,33 @@ def enrol(port: str, site: Site, profile: dict[str, Any], zone: int, tenant: str
         site.pki.keep(schema.CREDENTIAL, enrolled.credential)
         return enrolled, fields
 
+    _at_a_cable(port)
     board = ""
-    known = site.known() if site.exists else {}
-    with stoppable("the element is not enrolled", AGAIN), Cable(port, known, grant) as cable:
+    keyring = site.keyring() if site.exists else None
+    with stoppable("the element is not enrolled", AGAIN), Cable(port, keyring, grant) as cable:
         status = cable.status()
         if status.get("enrolled", "no") != "no":
-            raise _enrolled_already(port, status, bytes.fromhex(status["element"]) in known)
+            raise _enrolled_already(port, status, cable.knows(bytes.fromhex(status["element"])))
         board = status["board"].partition(",")[0]
         _make(site)
-        known.update(site.known())
+        cable.element.keyring = site.keyring()
         made.append(Issuer(site.authorities(), "site issuer"))
         progress("the element signs its request")
         with stoppable("the element is enrolled, or not: its credential was on the way",
                        f"{AGAIN}: it says which"):
             element_id = cable.session(ENROL_S_MAX)
     return site.element(element_id.hex())
+
+
+def _at_a_cable(port: str) -> None:
+    """Raise BusError for a line that others may hold too.
+
+    An element takes the keys of whoever enrols it: it must be the one who stands before it.
+    """
+    if not is_cable(port):
+        raise BusError("elements are enrolled over a cable", f"{port} can be reached by others\n"
+                       "  next: connect the element's USB or serial port and name that; over its "
+                       "network it takes no enrolment either")
 
 
 def _make(site: Site) -> None:

@@ -42,7 +42,7 @@ def release(port: str, site: Site, confirm: Callable[[str], bool]) -> Released:
     Raises BusError when the element does not answer, or keeps its trip: why, and what to do.
     """
     authorities = site.authorities()
-    with Cable(port, site.known()) as cable:
+    with Cable(port, site.keyring()) as cable:
         element_id = cable.session()
         latest: dict[str, Any] = {}
 

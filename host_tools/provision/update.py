@@ -176,7 +176,7 @@ def update(port: str, site: Site, firmware: Firmware, progress: Progress,
     """
     began = time.monotonic()
     issuer = site.authorities().issuer
-    with stoppable(AS_BEFORE, GO_ON), Cable(port, site.known()) as cable:
+    with stoppable(AS_BEFORE, GO_ON), Cable(port, site.keyring()) as cable:
         board, _, before = cable.status().get("board", "").partition(", firmware ")
         if board != firmware.board:
             raise BusError("another board", f"this is {board}, the firmware is for "

@@ -151,11 +151,11 @@ def _hostile_frames(element_id: bytes, rng: random.Random) -> list[bytes]:
         "start_unix_ms": 1_767_225_700_000, "lease_ms": 5000})
     trip = codec.encode_message(schema.TRIP, {"cause": codes.TRIP_FIRE, "zone": 0})
     grant = codec.encode_message(schema.ENROL_GRANT, {
-        "credential": b"x" * 200, "issuer_key": bytes(64), "life_safety_key": bytes(64),
-        "aggregator_agree_key": bytes(64)})
+        "credential": b"x" * 200, "issuer": bytes(100), "operator": bytes(100),
+        "life_safety": bytes(100)})
     frames = [encode_frame(one) for one in (setpoint, trip, grant)]
     frames += [rng.randbytes(rng.randint(1, 300)) for _ in range(40)]
-    frames += [b"\x01" * 5000 + b"\x00", b"\x00" * 50, encode_frame(b"\xd1\x84")]
+    frames += [b"\x01" * 5000 + b"\x00", b"\x00" * 50, encode_frame(b"\xd0\x83")]
     return frames
 
 

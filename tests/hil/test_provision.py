@@ -60,7 +60,7 @@ def enrolment(pico: TappedPico, folder: Path) -> None:
     assert (entry.zone, entry.tenant, entry.role, entry.board) == (3, "acme", "column", "rpi_pico")
     assert entry.port == pico.port and entry.element_id in out
     element_id = bytes.fromhex(entry.element_id)
-    claims = site.known()[element_id].claims
+    claims = site.keyring()[element_id].claims
     assert claims["zone"] == 3 and claims["profile"]["role"] == "column"
     before = (folder / "elements" / f"{entry.element_id}.json").read_bytes()
     for other in (folder, folder.with_name("another")):
@@ -145,7 +145,7 @@ def test_a_sound_element_passes_every_line(enrolled: tuple[Path, Path], tmp_path
             closed = asked.startswith("close")
             threading.Timer(0.5, setattr, (pico.element, "interlock_ok", closed)).start()
 
-        with Cable(pico.port, Site(site).known()) as cable:
+        with Cable(pico.port, Site(site).keyring()) as cable:
             checks = {check.name: check
                       for check in Doctor(cable, Site(site), False, 20.0, person).run()}
         toggled = checks["interlock input toggles"]
@@ -251,7 +251,7 @@ def at_power(panel: Panel) -> int:
 def test_commands_and_a_session_share_the_cable_on_the_way_to_the_repl(
         enrolled: tuple[Path, Path], tmp_path: Path) -> None:
     with at_work(enrolled, tmp_path) as (pico, site):
-        with Cable(pico.port, Site(site).known()) as cable:
+        with Cable(pico.port, Site(site).keyring()) as cable:
             panel = Panel(cable)
             sequence = at_power(panel)
             began, count = time.monotonic(), len(panel.telemetry)

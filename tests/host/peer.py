@@ -4,14 +4,18 @@ import hashlib
 import random
 from typing import Any
 
-from element.protocol import schema
+from element.protocol import cbor, cose, schema, trust
+from element.protocol.edhoc_responder import Responder
+from element.protocol.errors import SignatureError
 from element.protocol.framing import FrameDecoder, encode_frame
-from element.protocol.session import Session, derive_keys
+from element.protocol.sealed import SealedSession
 from hil.benchmarks.host import lowest_profile
 from host_tools import codec
 from host_tools.aggregator import Aggregator
+from host_tools.identity.aead import ccm_open, ccm_seal
+from host_tools.identity.exchange import CRYPTO, lift
 from host_tools.identity.issuer import Authorities
-from host_tools.identity.keys import hkdf_sha256, hmac_sha256, make_key_pair
+from host_tools.identity.keys import make_key_pair
 from host_tools.ledger.store import Ledger
 
 START_MS = 1_767_225_600_000
@@ -26,9 +30,14 @@ class Peer:
         self.id = self.sign.key_id
         self.heard: list[tuple[int, dict[str, Any]]] = []
         self.out = b""
-        self.session: Session | None = None
+        self.session: SealedSession | None = None
         self.credential = b""
-        self.secret = b""
+        self.party = b""  # the credential of whom the session is with
+        self.numbers = [0, 0, 0, 0]  # of issuer, operator, life safety, revocations
+        self.issued_unix_s = 0
+        self.trust_code = ""
+        self._handshake: Responder | None = None
+        self._ephemeral = self.agree
         self.counter = 0
         self.previous = bytes(32)
         self._frames = FrameDecoder(4096)
@@ -37,30 +46,71 @@ class Peer:
     def take(self, data: bytes) -> None:
         """Receive bytes from the host and answer what an element answers by itself."""
         for payload in self._frames.feed(data):
-            if payload[0] == 0xD1:
-                assert self.session is not None
-                self.heard.append(codec.decode_message(self.session.unprotect(payload)))
+            if payload[0] == 0xD0:
+                try:
+                    assert self.session is not None
+                    plaintext = self.session.unprotect(payload)
+                except SignatureError:
+                    continue  # of the session before
+                self.heard.append(codec.decode_message(plaintext))
                 continue
             kind, fields = codec.decode_message(payload)
             self.heard.append((kind, fields))
-            if kind == schema.WHO:
-                self.here(fields["host_nonce"])
-            elif kind == schema.ENROL_OFFER:
-                self.plain(schema.ENROL_REPLY, {"request": self.request(fields["challenge"])})
-            elif kind == schema.ENROL_GRANT:
-                self.credential = fields["credential"]
-                shared = self.agree.agree(fields["aggregator_agree_key"])
-                self.secret = hkdf_sha256(shared, self.id, b"cellwall enrolment 1", 32)
-                self.plain(schema.ENROL_RESULT, {"accepted": True, "code": ""})
+            self.answer(kind, fields)
+
+    def answer(self, kind: int, fields: dict[str, Any]) -> None:
+        """Answer a link message."""
+        if kind == schema.WHO:
+            self.here(fields["host_nonce"])
+        elif kind == schema.ENROL_OFFER:
+            self.plain(schema.ENROL_REPLY, {"request": self.request(fields["challenge"])})
+        elif kind == schema.ENROL_GRANT:
+            self.credential = fields["credential"]
+            self.numbers[:3] = [int.from_bytes(fields[role][:4], "big")
+                                for role in ("issuer", "operator", "life_safety")]
+            self.plain(schema.ENROL_RESULT, {"accepted": True, "code": ""})
+        elif kind == schema.EDHOC_1:
+            self.greeted(fields["message"])
+        elif kind == schema.EDHOC_3 and self._handshake is not None:
+            self.finish(fields["message"])
+        elif kind == schema.TRUST:
+            digest = hashlib.sha256(fields["statement"]).digest()[:8]
+            self.plain(schema.TRUST_RESULT, {"digest": digest, "code": self.trust_code})
 
     def here(self, host_nonce: bytes) -> None:
-        """Answer WHO; enrolled, also open our end of the session."""
-        nonce = self._rng.randbytes(16)
-        if self.secret:
-            inward, outward = derive_keys(hkdf_sha256, self.secret, host_nonce, nonce, self.id)
-            self.session = Session(hmac_sha256, outward, inward, self.id)
-        self.plain(schema.HERE, {"element_id": self.id, "host_nonce": host_nonce,
-                                 "element_nonce": nonce, "enrolled": bool(self.secret)})
+        """Answer WHO."""
+        if self.credential and not self.issued_unix_s:
+            self.issued_unix_s = codec.decode_statement(
+                schema.CREDENTIAL, codec.peek(self.credential)[2])["issued_unix_s"]
+        issuer, operator, life_safety, revocations = self.numbers
+        self.plain(schema.HERE, {
+            "element_id": self.id, "host_nonce": host_nonce, "enrolled": bool(self.credential),
+            "credential_unix_s": self.issued_unix_s, "issuer_number": issuer,
+            "operator_number": operator, "life_safety_number": life_safety,
+            "revocation_number": revocations})
+
+    def greeted(self, message_1: bytes) -> None:
+        """Answer message_1."""
+        self._handshake = Responder(CRYPTO, self.credential, {cose.KID: self.id}, self.meet)
+        g_x = lift(self._handshake.receive_1(message_1))
+        self._ephemeral = make_key_pair(self._rng.randbytes)
+        self.plain(schema.EDHOC_2, {"message": self._handshake.make_2(
+            self._rng.randbytes(2), self._ephemeral.public[:32], self._ephemeral.agree(g_x),
+            self.agree.agree(g_x))})
+
+    def meet(self, id_cred: dict[int, Any]) -> tuple[bytes, bytes]:
+        """Return a party's credential and key; no test here needs its signature."""
+        self.party = cbor.encode(id_cred[13])
+        claims = codec.decode_statement(trust.PARTY_CREDENTIAL, codec.peek(self.party)[2])
+        return self.party, schema.raw_key(claims["agree_key"])
+
+    def finish(self, message_3: bytes) -> None:
+        """Open the session and speak first."""
+        assert self._handshake is not None
+        handshake, self._handshake = self._handshake, None
+        exporter = handshake.finish_3(self._ephemeral.agree(handshake.receive_3(message_3)))
+        self.session = SealedSession(ccm_seal, ccm_open, exporter, self.id + handshake.c_r, False)
+        self.send(schema.UPDATE_ANSWER, {"index": 0, "offset": 0, "code": ""})
 
     def request(self, challenge: bytes, **changes: Any) -> bytes:
         """Return a signed EnrolRequest."""

@@ -16,8 +16,8 @@ from .peer import START_MS, Peer, Site
 def test_enrolment_session_clock_and_interrogation_in_this_order() -> None:
     site = Site().connect()
     order = [kind for kind in site.peer.kinds() if kind != schema.WHO]
-    assert order[:4] == [schema.ENROL_OFFER, schema.ENROL_GRANT, schema.TIME_SYNC,
-                         schema.INTERROGATE]
+    assert order[:6] == [schema.ENROL_OFFER, schema.ENROL_GRANT, schema.EDHOC_1, schema.EDHOC_3,
+                         schema.TIME_SYNC, schema.INTERROGATE]
     sync = dict(site.peer.heard)[schema.TIME_SYNC]
     assert START_MS < sync["unix_ms"] <= site.now_ms
     claims = codec.decode_statement(schema.CREDENTIAL, codec.verify1(
@@ -92,7 +92,7 @@ def test_a_silent_element_is_asked_who_again_and_gets_a_new_session() -> None:
 
 def test_an_element_enrolled_elsewhere_is_named() -> None:
     site = Site()
-    site.peer.secret = b"\x01" * 32
+    site.peer.credential, site.peer.issued_unix_s = b"of another host", 1
     site.step()
     assert "enrolled with another host" in site.port.enrol_error
     assert not site.port.has_session

@@ -118,7 +118,7 @@ def test_an_element_at_work_and_one_that_is_not(element: MemoryElement) -> None:
 
 def test_a_session_beside_commands(element: MemoryElement, site: Site) -> None:
     kinds: list[int] = []
-    with Cable(element.port, site.known()) as cable:
+    with Cable(element.port, site.keyring()) as cable:
         cable.on_message = lambda kind, fields: kinds.append(kind)
         element_id = cable.session()
         assert element_id.hex() == site.elements()[0].element_id and cable.knows(element_id)
@@ -270,7 +270,7 @@ def test_a_sound_element_and_its_doctor(element: MemoryElement, site: Site) -> N
     # the session of before lives on in the element: its telemetry is no damage
     with Cable(element.port) as cable:
         cable.until(lambda: False, 2.5)
-        assert cable.element.bad_frames >= 1 and cable.element.damaged_frames == 0
+        assert cable.element.foreign >= 1 and cable.element.damaged_frames == 0
     code, out, _ = run("doctor", element.port, "--power", "--site", str(site.folder), "--json")
     assert json.loads(out)[5]["detail"] == "WHO answered by HERE, 0 frames damaged"
     fets = json.loads(out)[-1]

@@ -15,7 +15,7 @@ import cbor2
 import pycddl
 import pytest
 
-from element.protocol import cbor, cose, schema, trust
+from element.protocol import cbor, cose, encrypt0, schema, trust
 from element.protocol.errors import DecodeError
 from host_tools import codec
 
@@ -58,12 +58,19 @@ RULES = {
     schema.OWNER_LIMIT: "owner-limit",
     schema.UPDATE: "update",
     schema.UPDATE_ANSWER: "update-answer",
+    schema.REKEY: "rekey",
     schema.WHO: "who",
     schema.HERE: "here",
     schema.ENROL_OFFER: "enrol-offer",
     schema.ENROL_REPLY: "enrol-reply",
     schema.ENROL_GRANT: "enrol-grant",
     schema.ENROL_RESULT: "enrol-result",
+    schema.EDHOC_1: "edhoc-1",
+    schema.EDHOC_2: "edhoc-2",
+    schema.EDHOC_3: "edhoc-3",
+    schema.EDHOC_ERROR: "edhoc-error",
+    schema.TRUST: "trust",
+    schema.TRUST_RESULT: "trust-result",
 }
 
 
@@ -253,17 +260,18 @@ def test_signed_statements(kind):
 @pytest.mark.parametrize("kind", schema.SESSION_KINDS, ids=RULES.get)
 def test_protected_messages(kind):
     payload = cbor.encode(example(kind))
-    protected = cose.protected_header(cose.ALG_HMAC_256, KID, piv=1)
-    data = cose.mac0_assemble(protected, payload, bytes(32))
+    sealed = payload + bytes(encrypt0.AEAD_TAG_SIZE)
+    protected = cose.protected_header(encrypt0.ALG_AES_CCM_16_64_128, KID, piv=1)
+    data = encrypt0.assemble(protected, sealed)
     assert valid("protected-message", data) and valid("contract", data)
     assert valid("session-message", payload) and not valid("link-message", payload)
     for header in (
-        cose.protected_header(cose.ALG_HMAC_256, KID),
-        cose.protected_header(cose.ALG_HMAC_256, None, piv=1),
+        cose.protected_header(encrypt0.ALG_AES_CCM_16_64_128, KID),
+        cose.protected_header(encrypt0.ALG_AES_CCM_16_64_128, None, piv=1),
         cose.protected_header(cose.ALG_ES256, KID, piv=1),
-        cose.protected_header(cose.ALG_HMAC_256, KID, "t", 1),
+        cose.protected_header(encrypt0.ALG_AES_CCM_16_64_128, KID, "t", 1),
     ):
-        assert not valid("protected-message", cose.mac0_assemble(header, payload, bytes(32)))
+        assert not valid("protected-message", encrypt0.assemble(header, sealed))
 
 
 @pytest.mark.parametrize("kind", schema.LINK_KINDS, ids=RULES.get)
@@ -273,31 +281,31 @@ def test_link_messages(kind):
     assert not valid("session-message", data)
 
 
-@pytest.mark.parametrize(
-    ("rule", "tag", "proof_size"), [("signed-credential", 18, 64), ("protected-message", 17, 32)]
-)
-def test_broken_envelopes(rule, tag, proof_size):
+@pytest.mark.parametrize(("rule", "tag"), [("signed-credential", cose.TAG_SIGN1),
+                                           ("protected-message", encrypt0.TAG_ENCRYPT0)])
+def test_broken_envelopes(rule, tag):
     if tag == cose.TAG_SIGN1:
         header = cose.protected_header(cose.ALG_ES256, KID, "cw/credential")
-        payload = cbor.encode(example(schema.CREDENTIAL))
+        good = [header, {}, cbor.encode(example(schema.CREDENTIAL)), bytes(64)]
+        sizes = (63, 65)
     else:
-        header = cose.protected_header(cose.ALG_HMAC_256, KID, piv=1)
-        payload = cbor.encode(example(schema.TRIP))
-    good = [header, {}, payload, bytes(proof_size)]
+        header = cose.protected_header(encrypt0.ALG_AES_CCM_16_64_128, KID, piv=1)
+        good = [header, {}, bytes(9)]
+        sizes = (8, 2301)
+    last = len(good) - 1
     second_judge(rule).validate_cbor(cbor.encode(cbor.Tagged(tag, good)))
     assert valid(rule, cbor.encode(cbor.Tagged(tag, good)))
     assert not valid(rule, cbor.encode(good))
-    assert not valid(rule, cbor.encode(cbor.Tagged(35 - tag, good)))
+    assert not valid(rule, cbor.encode(cbor.Tagged(34 - tag, good)))
     for index, value in (
         (0, {}),
         (1, {4: KID}),
         (1, None),
         (2, None),
         (2, "text"),
-        (3, bytes(proof_size - 1)),
-        (3, bytes(proof_size + 1)),
+        *((last, bytes(size)) for size in sizes),
     ):
         parts = changed(good, (index,), value)
         assert not valid(rule, cbor.encode(cbor.Tagged(tag, parts))), (index, value)
-    for parts in (good[:3], [*good, 0], []):
+    for parts in (good[:last], [*good, 0], []):
         assert not valid(rule, cbor.encode(cbor.Tagged(tag, parts)))

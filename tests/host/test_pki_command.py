@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
-from host_tools.identity.site import ElementEntry, Site
+from host_tools import codec
+from host_tools.identity.issuer import TrustRoot
+from host_tools.identity.site import Site
 
 ROOT = Path(__file__).resolve().parents[2]
 SERVICES = ROOT / "build" / "services" / "env"
@@ -54,13 +56,19 @@ def test_a_site_from_nothing_to_a_rotated_root(tmp_path: Path) -> None:
     assert [row["key"] for row in rows] == [rotated["before"], rotated["after"]]
 
 
-def test_a_root_that_elements_hold_is_not_rotated_under_them(tmp_path: Path) -> None:
-    pki(tmp_path, "init")
-    Site(tmp_path).save(ElementEntry("00" * 8, "/dev/x", "virtual", 1, "", "wall", ""))
-    for role in ("issuer", "life_safety"):
-        done = pki(tmp_path, "rotate", role)
-        assert done.returncode == 3 and "1 enrolled" in done.stderr
-    assert pki(tmp_path, "rotate", "operator")["role"] == "operator"
+def test_what_a_root_has_issued_is_signed_anew_by_its_next_key(tmp_path: Path) -> None:
+    site = Site(tmp_path)
+    site.create()
+    before = site.pki.find("aggregator")
+    for role in ("issuer", "operator", "life_safety"):
+        assert pki(tmp_path, "rotate", role)["role"] == role
+    after = site.pki.find("aggregator")
+    assert after.credential != before.credential
+    assert after.claims["expires_unix_s"] <= before.claims["expires_unix_s"]
+    codec.verify1(after.credential, site.pki.roots()["operator"].current.key, "cw/party")
+    trust_root = TrustRoot.load(tmp_path / "trust.json")
+    assert trust_root.issuer == site.pki.roots()["issuer"].current.key
+    assert trust_root.life_safety == site.authorities().life_safety.public
 
 
 @pytest.mark.parametrize(("words", "why"), [

@@ -9,7 +9,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from element.protocol import schema
+from element.protocol import schema, trust
 from element.protocol.errors import BusError
 from host_tools import codec
 from host_tools.identity.issuer import Issuer, TrustRoot
@@ -155,13 +155,33 @@ def test_an_entry_is_replaced_whole(site: Site) -> None:
 
 def test_what_a_session_needs_follows_from_entry_and_key(site: Site) -> None:
     entry = enrol(site)
-    known = site.known()[bytes.fromhex(entry.element_id)]
-    assert len(known.session_key) == 32 and known.claims["zone"] == 3
-    assert known.credential.hex() == entry.credential
-    # nothing secret is in the entry
-    text = (site.folder / "elements" / f"{entry.element_id}.json").read_text()
-    assert known.session_key.hex() not in text
-    assert site.known()[bytes.fromhex(entry.element_id)] == known
+    keyring = site.keyring()
+    known = keyring.known[bytes.fromhex(entry.element_id)]
+    assert known.claims["zone"] == 3 and known.credential.hex() == entry.credential
+    assert known.agree_key == schema.raw_key(known.claims["agree_key"])
+    claims = codec.decode_statement(trust.PARTY_CREDENTIAL,
+                                    codec.peek(keyring.party.credential)[2])
+    assert schema.raw_key(claims["agree_key"]) == keyring.party.agree.public
+    assert keyring.refusal(known, known.claims["issued_unix_s"]) == ""
+    assert keyring.refusal(known, known.claims["expires_unix_s"] + 121).startswith("expired")
+
+
+def test_a_renewed_credential_is_the_one_for_the_next_session(site: Site) -> None:
+    entry = enrol(site)
+    element_id = bytes.fromhex(entry.element_id)
+    site.pki.keep(schema.CREDENTIAL, bytes.fromhex(entry.credential))
+    here = {"element_id": element_id, "issuer_number": 1, "operator_number": 1,
+            "life_safety_number": 1, "revocation_number": 0,
+            "credential_unix_s": site.keyring().known[element_id].claims["issued_unix_s"]}
+    assert site.keyring().news(here) == []
+    rotation = site.pki.rotate("issuer")
+    renewed = site.keyring().known[element_id].credential
+    assert renewed.hex() != entry.credential
+    site.pki.revoke("aggregator", 1)
+    news = site.keyring().news({**here, "credential_unix_s": 0})
+    assert news == [rotation, site.pki.operator_list()[1], renewed]
+    assert site.keyring().news({**here, "credential_unix_s": 0, "issuer_number": 2,
+                                "revocation_number": 1}) == [renewed]
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"element_id": "aa"}', "\x00",
@@ -185,7 +205,7 @@ def test_an_entry_whose_credential_is_damaged_is_named(site: Site, field: str,
     path = site.folder / "elements" / f"{entry.element_id}.json"
     path.write_text(json.dumps({**entry.__dict__, field: value}))
     with pytest.raises(BusError, match="damaged element entry"):
-        site.known()
+        site.keyring()
 
 
 def test_the_folder_follows_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ from typist import Typist
 from element import version
 from element.console import LINE_SIZE_MAX, Console
 from element.ledger.log import FlashLog
-from element.protocol import codes, schema, texts
+from element.protocol import codes, rare, schema, texts
 
 COMMANDS = ("help", "status", "cells", "limits", "trips", "log", "set-zone", "maintenance")
 # Every word that a person can say, right and wrong.
@@ -123,7 +123,7 @@ def test_limits_are_the_credentials():
 
 
 def schema_names():
-    return [entry[1] if isinstance(entry[0], int) else entry[0] for entry in schema.PROFILE]
+    return [entry[1] if isinstance(entry[0], int) else entry[0] for entry in rare.PROFILE]
 
 
 def test_trips_show_the_first_cause_and_the_last_events():

@@ -3,7 +3,7 @@
 import os
 
 from fakes import FakeHAL, drain, in_folder, profile_fields
-from panel import AGREE, ISSUER, NOW_MS, STRANGER, grant_for, session_key_of, sign1
+from panel import AGREE, ISSUER, NOW_MS, STRANGER, grant_for, pin_of, sign1
 
 from element import enrolment as enrolment_module
 from element.crypto.worker import Worker
@@ -80,10 +80,10 @@ def test_a_grant_is_taken_and_survives_a_restart():
         bench = enrolled()
         one = bench.enrolment
         assert one.enrolled and one.zone == 2 and one.profile.power_mw_discharge_max == 2_500_000
-        assert one.session_key == session_key_of(one)
+        assert one.issuer_key == ISSUER.public and one.floor_unix_s == one.issued_unix_s > 0
         again = reloaded().enrolment
-        for name in ("enrolled", "zone", "credential", "life_safety_key", "session_key",
-                     "element_id", "sign_private"):
+        for name in ("enrolled", "zone", "credential", "credential_key", "pins",
+                     "issued_unix_s", "floor_unix_s", "element_id", "sign_private"):
             assert getattr(again, name) == getattr(one, name), name
         assert again.profile.cell_mv_max == one.profile.cell_mv_max
 
@@ -123,12 +123,12 @@ def test_wrong_grants_are_refused():
     def body():
         refused("credential signature", lambda one: grant_for(one, STRANGER))
         refused("credential signature", damaged)
-        refused("credential signature", with_field("issuer_key", STRANGER.public))
-        refused("credential signature", with_field("issuer_key", bytes(64)))
+        refused("credential signature", with_field("issuer", pin_of(STRANGER)))
         refused("credential key", lambda one: grant_for(one, cnf={"cose_key": other_key}))
         refused("agreement key", lambda one: grant_for(one, agree_key=other_key))
-        refused("life-safety key", with_field("life_safety_key", bytes(64)))
-        refused("public_key", with_field("aggregator_agree_key", b"\x01" * 64))
+        for name in ("issuer", "operator", "life_safety"):
+            refused("root key", with_field(name, bytes(schema.PIN_SIZE)))
+            refused("root key", with_field(name, b"\x01" * schema.PIN_SIZE))
         refused("cbor_truncated", with_field("credential", b"\xd2\x84"))
         refused("profile kind", lambda one: grant_for(
             one, profile=profile_fields(codes.KIND_BMS_FETS)))
@@ -207,8 +207,8 @@ def test_tampered_flash_leaves_the_element_unenrolled():
             good = file.read()
         parts = cbor.decode(good)
         wrong = [b"", b"\x00", good[:-1], good + b"\x00", cbor.encode(1), cbor.encode([]),
-                 cbor.encode([1, 2, 3, 4, 5]), cbor.encode(parts[:4]), cbor.encode({1: 2})]
-        for index in range(5):  # each part in turn: credential, keys, session key, tag
+                 cbor.encode([1, 2, 3, 4, 5, 6]), cbor.encode(parts[:5]), cbor.encode({1: 2})]
+        for index in range(6):  # each part in turn: credential, its key, three roots, tag
             changed = list(parts)
             changed[index] = bytes(parts[index][:-1]) + bytes((parts[index][-1] ^ 1,))
             wrong.append(cbor.encode(changed))
@@ -216,7 +216,7 @@ def test_tampered_flash_leaves_the_element_unenrolled():
             shorter[index] = parts[index][:-1]
             wrong.append(cbor.encode(shorter))
         swapped = list(parts)
-        swapped[2] = STRANGER.public  # another life-safety key
+        swapped[4] = pin_of(STRANGER)  # another life-safety root
         wrong.append(cbor.encode(swapped))
         for position in range(0, len(good), 37):
             damaged = bytearray(good)
@@ -240,11 +240,11 @@ def test_a_sealed_credential_with_a_wrong_signature_is_refused_after_the_boot():
     def body():
         bench = enrolled()
         with open("grant.cbor", "rb") as file:
-            parts = cbor.decode(file.read())[:4]
+            parts = cbor.decode(file.read())[:5]
         for change, good in ((0, True), (1, False)):
             parts[0] = parts[0][:-1] + bytes((parts[0][-1] ^ change,))
             with open("grant.cbor", "wb") as file:
-                file.write(bench.enrolment._sealed(parts))
+                file.write(bench.enrolment._sealed(b"cellwall grant 2", parts))
             again = reloaded()
             assert again.enrolment.enrolled and not again.enrolment.proven
             again.enrolment.prove()

@@ -1,15 +1,36 @@
 """Check the element's end of the line: WHO, sessions, replays, garbage, and who may say what."""
 
 from fakes import WRAP, FakeHAL
-from panel import Host
+from panel import (
+    ISSUER,
+    LIFE_SAFETY,
+    NOW_MS,
+    NOW_S,
+    OPERATOR,
+    PARTY,
+    Host,
+    pin_of,
+    sealed_pair,
+)
 
-from element.link.host_port import WHO_PERIOD_MS_MIN, HostPort
-from element.protocol import cbor, schema
+from element.clock import Clock
+from element.crypto.worker import Worker
+from element.link.host_port import SKEW_S, WHO_PERIOD_MS_MIN, HostPort
+from element.protocol import cbor, codes, schema
+from element.protocol.errors import SignatureError
 from element.protocol.framing import encode_frame
 
-KEY = b"k" * 32
 SETPOINT = {"dispatch_id": 1, "sequence": 1, "power_mw": 1000, "service": 1,
             "start_unix_ms": 0, "lease_ms": 1000}
+
+
+def fields_of(kind):
+    """Return fields that a kind allows."""
+    fields = {}
+    for name, field_type, low, high in schema.table_of(kind):
+        fields[name] = {schema.BYTES: bytes(max(low, 1)), schema.BOOL: True,
+                        schema.TEXT: "t", schema.INTS: []}.get(field_type, high)
+    return fields
 
 
 class Identity:
@@ -18,7 +39,11 @@ class Identity:
     def __init__(self, enrolled=True):
         self.enrolled = enrolled
         self.element_id = b"element1"
-        self.session_key = KEY
+        self.pins = [pin_of(ISSUER, 3), pin_of(OPERATOR, 1), pin_of(LIFE_SAFETY, 2)]
+        self.issued_unix_s = NOW_S
+        self.floor_unix_s = NOW_S
+        self.revocation_number = 7
+        self.revoked = b""
 
 
 class Bench:
@@ -26,7 +51,11 @@ class Bench:
 
     def __init__(self, enrolled=True, now_ms=1000):
         self.hal = FakeHAL(now_ms)
-        self.port = HostPort(self.hal, self.hal.link_uart, Identity(enrolled))
+        self.clock = Clock(self.hal)
+        self.lines = []
+        self.enrolment = Identity(enrolled)
+        self.port = HostPort(self.hal, self.hal.link_uart, self.enrolment, Worker(self.hal),
+                             self.clock, self.lines.append)
         self.host = Host(self.hal.link_uart)
         self.taken = []
         for kind in schema.MESSAGE_KINDS:
@@ -48,21 +77,19 @@ class Bench:
         assert [kind for kind, _ in answers] == [schema.HERE]
         return answers[0][1]
 
-    def session(self):
-        self.host.open_session(self.here(), KEY)
-        self.host.send(schema.STATEMENT_ACK, {"counter": 0})
-        self.receive()
-        assert self.port.has_session
-        self.taken = []
+    def session(self, party=codes.PARTY_AGGREGATOR, **options):
+        """Open a session, as a handshake would."""
+        self.host.open_session(self.port, self.enrolment.element_id, party, **options)
         return self
 
 
-def test_who_is_answered_with_a_fresh_nonce():
+def test_who_is_answered_with_what_is_known():
     bench = Bench()
-    first, second = bench.here(), bench.here()
-    assert first["element_id"] == b"element1" and first["enrolled"] is True
-    assert first["host_nonce"] == bench.host.nonce
-    assert first["element_nonce"] != second["element_nonce"]
+    here = bench.here()
+    assert here == {
+        "element_id": b"element1", "host_nonce": bench.host.nonce, "enrolled": True,
+        "credential_unix_s": NOW_S, "issuer_number": 3, "operator_number": 1,
+        "life_safety_number": 2, "revocation_number": 7}
     assert Bench(False).here()["enrolled"] is False
 
 
@@ -87,13 +114,11 @@ def test_nothing_is_sent_before_a_session():
     assert bench.hal.link_uart.sent == []
 
 
-def test_an_authenticated_message_opens_the_session():
-    bench = Bench()
-    bench.host.open_session(bench.here(), KEY)
-    assert not bench.port.has_session
+def test_a_session_carries_messages_both_ways():
+    bench = Bench().session()
+    assert bench.port.has_session and bench.port.session_count == 1
     bench.host.send(schema.SETPOINT, SETPOINT)
     bench.receive()
-    assert bench.port.has_session and bench.port.session_count == 1
     assert bench.taken == [(schema.SETPOINT, SETPOINT)]
     assert bench.port.send(schema.STATEMENT_ACK, {"counter": 1})
     assert bench.host.received() == [(schema.STATEMENT_ACK, {"counter": 1})]
@@ -101,19 +126,26 @@ def test_an_authenticated_message_opens_the_session():
 
 def test_a_wrong_key_opens_nothing():
     bench = Bench()
-    bench.host.open_session(bench.here(), b"x" * 32)
-    bench.host.send(schema.SETPOINT, SETPOINT)
-    bench.receive()
-    assert not bench.port.has_session and bench.taken == []
-    assert bench.port.dropped_count == 1
+    bench.host.session = sealed_pair(b"element1", b"x" * 32)[0]
+    for _ in range(2):
+        bench.host.send(schema.SETPOINT, SETPOINT)
+        bench.receive()
+        assert bench.taken == []
+        bench.session()
+        bench.host.session = sealed_pair(b"element1", b"x" * 32, b"\x00\x01")[0]
+    assert bench.port.dropped_count == 2
 
 
-def test_an_unenrolled_element_has_no_sessions():
-    bench = Bench(False)
-    bench.host.open_session(bench.here(), KEY)
-    bench.host.send(schema.SETPOINT, SETPOINT)
-    bench.receive()
-    assert not bench.port.has_session and bench.taken == []
+def test_an_unenrolled_element_begins_no_handshake():
+    for kind in (schema.EDHOC_1, schema.TRUST):
+        bench = Bench(False)
+        del bench.port.handlers[kind]
+        plain = HostPort(bench.hal, bench.hal.link_uart, bench.enrolment, Worker(bench.hal),
+                         bench.clock, bench.lines.append)
+        name = schema.table_of(kind)[0][0]
+        bench.host.plain(kind, {name: b"\x03\x02"})
+        plain.receive()
+        assert plain.dropped_count == 1 and bench.host.received() == []
 
 
 def test_a_strangers_who_does_not_end_a_session():
@@ -129,7 +161,7 @@ def test_a_strangers_who_does_not_end_a_session():
 def test_a_new_session_ends_the_old_one():
     bench = Bench().session()
     old = bench.host.session
-    bench.host.open_session(bench.here(b"m" * 16), KEY)
+    bench.session()
     bench.host.send(schema.SETPOINT, SETPOINT)
     bench.receive()
     assert bench.port.session_count == 2 and len(bench.taken) == 1
@@ -137,6 +169,90 @@ def test_a_new_session_ends_the_old_one():
     bench.host.send(schema.SETPOINT, SETPOINT)
     bench.receive()
     assert len(bench.taken) == 1 and bench.port.dropped_count == 1
+
+
+def test_only_an_aggregator_dispatches_and_anyone_may_trip():
+    for party in (codes.PARTY_ALARM, codes.PARTY_METER):
+        bench = Bench().session().session(party)
+        assert bench.port.has_session and bench.port.session_count == 1
+        for kind in schema.SESSION_KINDS:
+            if kind != schema.REKEY:
+                bench.host.send(kind, fields_of(kind))
+        bench.receive()
+        assert [kind for kind, _ in bench.taken] == [schema.TRIP, schema.RELEASE]
+    alone = Bench().session(codes.PARTY_ALARM)
+    assert not alone.port.has_session and not alone.port.send(schema.STATEMENT_ACK, {"counter": 1})
+
+
+def test_what_is_told_reaches_every_party():
+    bench = Bench().session()
+    panel = bench.host.session
+    bench.session(codes.PARTY_ALARM)
+    assert bench.port.tell(schema.STATEMENT_ACK, {"counter": 1})
+    alarm = bench.host.session
+    texts = []
+    for payload in bench.host.decoder.feed(b"".join(bench.hal.link_uart.sent)):
+        for session in (panel, alarm):
+            try:
+                texts.append(session.unprotect(payload))
+            except SignatureError:
+                pass
+    assert len(texts) == 2 and texts[0] == texts[1]
+
+
+def test_a_party_whose_time_is_over_is_shown_out():
+    for valid_s, why in (((NOW_S - 100, NOW_S + 10), "expired"),
+                         ((NOW_S + 1000, NOW_S + 2000), "not yet valid")):
+        bench = Bench().session(valid_s=valid_s)
+        bench.port.check()
+        assert bench.port.has_session  # no clock, no judgement
+        bench.clock.set(NOW_MS)
+        bench.port.check()
+        assert bench.port.has_session is (why == "expired")
+        bench.clock.set(NOW_MS + 1000 * (10 + SKEW_S))
+        bench.port.check()
+        assert bench.port.has_session is (why == "expired")
+        bench.clock.set(NOW_MS + 1000 * (11 + SKEW_S))
+        bench.port.check()
+        assert not bench.port.has_session and why in bench.lines[-1]
+
+
+def test_a_revoked_party_is_shown_out():
+    entry = PARTY.key_id + (NOW_S + 500).to_bytes(4, "big") + b"\x01"
+    bench = Bench().session()
+    bench.enrolment.revoked = b"\x00" * 13 + entry
+    bench.clock.set(NOW_MS)
+    bench.port.check()
+    assert bench.port.has_session
+    bench.clock.set(NOW_MS + 1000 * (500 - SKEW_S))
+    bench.port.check()
+    assert not bench.port.has_session and "revoked" in bench.lines[-1]
+    # without a clock the newest time that a root has signed decides
+    late = Bench().session()
+    late.enrolment.revoked = entry
+    late.port.check()
+    assert late.port.has_session
+    late.enrolment.floor_unix_s = NOW_S + 500
+    late.port.check()
+    assert not late.port.has_session
+
+
+def test_keys_are_changed_in_a_session():
+    bench = Bench().session()
+    for index in range(3):
+        context = bytes((index,)) * 16
+        old = bench.host.frame(schema.SETPOINT, SETPOINT)
+        for _ in range(2):  # asked twice, changed once
+            bench.host.send(schema.REKEY, {"context": context})
+        bench.host.session.update(context)
+        bench.receive()
+        assert bench.port.send(schema.STATEMENT_ACK, {"counter": 1})
+        assert len(bench.host.received()) == 1 and bench.host.session.generation == index + 1
+        bench.host.send(schema.SETPOINT, SETPOINT)
+        bench.hal.link_uart.put(old)  # it was on its way
+        bench.receive()
+        assert len(bench.taken) == 2 * index + 2
+    assert bench.port.dropped_count == 0
 
 
 def test_a_replay_is_dropped():
@@ -153,9 +269,18 @@ def test_a_replay_is_dropped():
     assert len(bench.taken) == 1
 
 
-def test_messages_out_of_order_are_dropped():
+def test_a_message_that_was_overtaken_still_counts():
     bench = Bench().session()
     first = bench.host.frame(schema.SETPOINT, SETPOINT)
+    second = bench.host.frame(schema.TRIP, {"cause": 1, "zone": 0})
+    bench.hal.link_uart.put(second + first)
+    bench.port.receive()
+    assert [kind for kind, _ in bench.taken] == [schema.TRIP, schema.SETPOINT]
+
+
+def test_a_time_that_was_kept_back_is_dropped():
+    bench = Bench().session()
+    first = bench.host.frame(schema.TIME_SYNC, fields_of(schema.TIME_SYNC))
     second = bench.host.frame(schema.TRIP, {"cause": 1, "zone": 0})
     bench.hal.link_uart.put(second + first)
     bench.port.receive()
@@ -166,11 +291,7 @@ def test_what_moves_energy_never_comes_in_the_clear():
     for session in (False, True):
         bench = Bench().session() if session else Bench()
         for kind in schema.SESSION_KINDS:
-            fields = {}
-            for name, field_type, low, high in schema.table_of(kind):
-                fields[name] = {schema.BYTES: bytes(max(low, 1)), schema.BOOL: True,
-                                schema.TEXT: "t", schema.INTS: []}.get(field_type, high)
-            bench.host.plain(kind, fields)
+            bench.host.plain(kind, fields_of(kind))
         bench.port.receive()
         assert bench.taken == []
         assert bench.port.dropped_count == len(schema.SESSION_KINDS)
@@ -201,12 +322,13 @@ def test_garbage_is_counted_and_the_line_goes_on():
         bench.hal.link_uart.put(bytes(data) + b"\x00")
         bench.port.receive()
     # frames whose CRC is right and whose content is not
-    wrong = (b"\xd1", b"\xd1\x84", b"\x80", b"\x82\x18\x11", b"\xff", b"\x00", b"\xa0", b"\x9f",
+    wrong = (b"\xd0", b"\xd0\x83", b"\xd1\x84",
+             b"\x80", b"\x82\x18\x11", b"\xff", b"\x00", b"\xa0", b"\x9f",
              b"\x81\x11", cbor.encode([schema.SETPOINT, 1]), cbor.encode([True]),
              cbor.encode([9999]), cbor.encode([[1]]), cbor.encode({}), bytes(2400),
              cbor.encode(cbor.Tagged(17, [b"", {}, b"", bytes(32)])),
              cbor.encode(cbor.Tagged(18, [b"", {}, b"", bytes(64)])),
-             cbor.encode(cbor.Tagged(17, 5)))
+             cbor.encode(cbor.Tagged(16, 5)), cbor.encode(cbor.Tagged(16, [b"", {}, bytes(8)])))
     before = bench.port.dropped_count
     for payload in wrong:
         bench.hal.link_uart.put(encode_frame(payload))

@@ -77,7 +77,7 @@ def test_a_cut_in_the_middle_of_an_update_leaves_the_old_and_the_next_try_goes_o
     served, site = board
     firmware = new_firmware(tmp_path, 5001)
     # what a person does before an update: it leaves the heap in smaller pieces
-    with Cable(served.port, site.known()) as cable:
+    with Cable(served.port, site.keyring()) as cable:
         for line in ("status", "cells", "limits", "trips", "log", "help"):
             cable.command(line)
     with pytest.raises(BusError, match="older than what runs"):

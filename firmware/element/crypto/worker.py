@@ -42,6 +42,7 @@ class Worker:
         self._finished = False
         self._slice_count = 0
         self._collected_at = hal.ticks_ms()
+        self.at_rest = False  # no power flows or could: a tick may come as late as a collection
         self.refused_count = 0
         self.done_count = 0
 
@@ -114,6 +115,10 @@ class Worker:
             if self._slice_count >= SLICES_PER_COLLECTION:
                 self._collect()  # no tick comes
             return True
+        if self.at_rest:
+            if self._slice_count >= SLICES_PER_COLLECTION:
+                self._collect()
+            return True
         return (self._slice_count < SLICES_PER_COLLECTION
                 and hal.ticks_diff(self._due, now) >= SLICE_MS)
 
@@ -141,6 +146,7 @@ class Worker:
                 await self._hal.relax()
                 self._run_urgent()
             done(job)
+            job = done = None  # what they hold may be large
             self.done_count += 1
             await self._hal.relax()
 

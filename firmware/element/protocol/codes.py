@@ -104,6 +104,11 @@ SERVICE_RESPONSE_MS = (
     (SERVICE_ENERGY, 60_000), (SERVICE_TEST, 600_000), (SERVICE_CAPACITY, 600_000),
 )
 
+# What a party is that speaks to elements: only an aggregator dispatches; every one may trip.
+PARTY_AGGREGATOR = 1
+PARTY_ALARM = 2
+PARTY_METER = 3
+
 # Quality flags of an execution record, a bit set; 0 is a clean interval.
 QUALITY_STALE = 1
 QUALITY_LEASE_EXPIRED = 2

@@ -1,20 +1,17 @@
-"""COSE_Sign1 and COSE_Mac0 in one exact form, without any cryptography; encrypt0.py has the third.
+"""COSE_Sign1 in one exact form, without any cryptography, and what encrypt0.py shares with it.
 
-Sign1 is ES256 (label 1 = -7) over a 64-byte r || s; Mac0 is HMAC-SHA256 (label 1 = 5) with a
-32-byte tag. Both come tagged (18, 17), with a protected header in deterministic CBOR, an empty
-unprotected header and the payload inside. Labels: 1 alg, 4 kid (1..64 bytes), 6 Partial IV (the
-sequence number, not in Sign1), 16 typ (text, Sign1 only). Anything else is refused, so a message
-has one encoding and no field that goes unread.
-Ref: RFC 9052, sections 3, 4.2, 4.4, 6.2 and 6.3; RFC 9053, sections 2.1 and 3.1; RFC 9596 (typ).
+Sign1 is ES256 (label 1 = -7) over a 64-byte r || s. It comes tagged (18), with a protected header
+in deterministic CBOR, an empty unprotected header and the payload inside. Labels: 1 alg, 4 kid
+(1..64 bytes), 6 Partial IV (the sequence number, not in Sign1), 16 typ (text, Sign1 only).
+Anything else is refused, so a message has one encoding and no field that goes unread.
+Ref: RFC 9052, sections 3, 4.2 and 4.4; RFC 9053, section 2.1; RFC 9596 (typ).
 """
 
 from . import cbor
 from .errors import DecodeError, RangeError
 
 TAG_SIGN1 = 18
-TAG_MAC0 = 17
 ALG_ES256 = -7
-ALG_HMAC_256 = 5
 
 ALG = 1
 KID = 4
@@ -22,7 +19,6 @@ PIV = 6
 TYP = 16
 
 SIGNATURE_SIZE = 64
-MAC_SIZE = 32
 KID_SIZE_MAX = 64
 TYP_SIZE_MAX = 64
 # Four bytes of Partial IV last 45 years at three messages a second.
@@ -57,11 +53,6 @@ def sig_structure(protected: bytes, payload: bytes, external_aad: bytes = b"") -
     return cbor.encode(["Signature1", protected, external_aad, payload])
 
 
-def mac_structure(protected: bytes, payload: bytes, external_aad: bytes = b"") -> bytes:
-    """Return the bytes that a Mac0 tag covers."""
-    return cbor.encode(["MAC0", protected, external_aad, payload])
-
-
 def sign1_assemble(protected: bytes, payload: bytes, signature: bytes) -> bytes:
     """Return the tagged COSE_Sign1. Raises RangeError for a signature that is not 64 bytes."""
     if len(signature) != SIGNATURE_SIZE:
@@ -69,28 +60,17 @@ def sign1_assemble(protected: bytes, payload: bytes, signature: bytes) -> bytes:
     return cbor.encode(cbor.Tagged(TAG_SIGN1, [protected, {}, payload, signature]))
 
 
-def mac0_assemble(protected: bytes, payload: bytes, tag: bytes) -> bytes:
-    """Return the tagged COSE_Mac0. Raises RangeError for a tag that is not 32 bytes."""
-    if len(tag) != MAC_SIZE:
-        raise RangeError("cose_mac", len(tag))
-    return cbor.encode(cbor.Tagged(TAG_MAC0, [protected, {}, payload, tag]))
-
-
 def sign1_parse(data: bytes) -> tuple:
     """Return (protected bytes, header by label, payload, signature); nothing is verified yet.
 
     Raises DecodeError for anything but the one form that sign1_assemble makes.
     """
-    return _parse(data, TAG_SIGN1, ALG_ES256, _SIGN1_LABELS, SIGNATURE_SIZE)
-
-
-def mac0_parse(data: bytes) -> tuple:
-    """Return (protected bytes, header by label, payload, tag); nothing is verified yet.
-
-    header[PIV] is the sequence number as an integer, where there is one. Raises DecodeError for
-    anything but the one form that mac0_assemble makes.
-    """
-    return _parse(data, TAG_MAC0, ALG_HMAC_256, SESSION_LABELS, MAC_SIZE)
+    protected, payload, signature = parts_of(data, TAG_SIGN1, 4)
+    if not isinstance(payload, bytes):
+        raise DecodeError("cose_payload")
+    if not isinstance(signature, bytes) or len(signature) != SIGNATURE_SIZE:
+        raise DecodeError("cose_signature")
+    return protected, header_of(protected, ALG_ES256, _SIGN1_LABELS), payload, signature
 
 
 def ct_equal(a: bytes, b: bytes) -> bool:
@@ -120,15 +100,6 @@ def parts_of(data: bytes, tag: int, count: int) -> list:
     if not isinstance(parts[0], bytes):
         raise DecodeError("cose_protected")
     return parts
-
-
-def _parse(data: bytes, tag: int, alg: int, labels: tuple, proof_size: int) -> tuple:
-    protected, payload, proof = parts_of(data, tag, 4)
-    if not isinstance(payload, bytes):
-        raise DecodeError("cose_payload")
-    if not isinstance(proof, bytes) or len(proof) != proof_size:
-        raise DecodeError("cose_proof")
-    return protected, header_of(protected, alg, labels), payload, proof
 
 
 def header_of(protected: bytes, alg: int, labels: tuple) -> dict:

@@ -1,6 +1,7 @@
 """The tables of the contract: every statement and message, its fields, their ranges.
 
 One table serves the board, the host and the tests; `messages.cddl` says the same in RFC 8610.
+Those of statements that an element meets once in a while are in rare.py.
 A statement payload is a CBOR map with integer keys; a session or link message is a CBOR array
 whose first item is its kind and whose other items are the fields in table order. Fields in
 Python are a dict by name. Times named `unix_ms` are milliseconds since 1970-01-01T00:00Z.
@@ -18,10 +19,10 @@ INT_OR_NONE = 5
 INTS = 6  # at most INTS_MAX integers, each low..high
 INTS_MAX = 16
 
-_U32 = 0xFFFFFFFF
-_POWER = 100_000_000  # 100 kW in mW: no element is larger
-_TIME = 4_102_444_800_000  # 2100-01-01 in Unix ms
-_INT32 = 0x7FFFFFFF
+U32 = 0xFFFFFFFF
+POWER = 100_000_000  # 100 kW in mW: no element is larger
+TIME = 4_102_444_800_000  # 2100-01-01 in Unix ms
+INT32 = 0x7FFFFFFF
 
 # Statements: signed COSE_Sign1, told apart by `typ` in the protected header.
 CREDENTIAL = 1
@@ -44,7 +45,7 @@ STATEMENT_TYP = {
     FIRMWARE_MANIFEST: "cw/firmware",
 }
 
-# Session messages: authenticated by the session, not signed.
+# Session messages: encrypted and authenticated by the session, not signed.
 INTERROGATE = 16
 SETPOINT = 17
 ACK = 18
@@ -57,14 +58,22 @@ STATEMENT_ACK = 24
 OWNER_LIMIT = 25
 UPDATE = 26
 UPDATE_ANSWER = 27
+REKEY = 28
 
 # Link messages: in the clear, before a session; they never move energy and never change limits.
+# Trust carries what its own signature vouches for, whoever brings it.
 WHO = 32
 HERE = 33
 ENROL_OFFER = 34
 ENROL_REPLY = 35
 ENROL_GRANT = 36
 ENROL_RESULT = 37
+EDHOC_1 = 38
+EDHOC_2 = 39
+EDHOC_3 = 40
+EDHOC_ERROR = 41
+TRUST = 42
+TRUST_RESULT = 43
 
 # Update.operation.
 UPDATE_BEGIN = 0
@@ -72,176 +81,83 @@ UPDATE_DATA = 1
 UPDATE_COMMIT = 2
 UPDATE_DATA_SIZE_MAX = 1024
 
-# COSE_Key (RFC 9052 7) of an EC2 P-256 public key: labels 1 kty, -1 crv, -2 x, -3 y.
-COSE_KEY = (
-    (1, "kty", INT, 2, 2),
-    (-1, "crv", INT, 1, 1),
-    (-2, "x", BYTES, 32, 32),
-    (-3, "y", BYTES, 32, 32),
-)
-CNF = ((1, "cose_key", MAP, COSE_KEY, 0),)
-
-# The admissibility profile inside a credential: limits that no message can widen.
-PROFILE = (
-    (1, "kind", INT, 1, 4),
-    (2, "power_mw_discharge_max", INT, 0, _POWER),
-    (3, "power_mw_charge_max", INT, 0, _POWER),
-    (4, "current_ma_discharge_max", INT, 0, 1_000_000),
-    (5, "current_ma_charge_max", INT, 0, 1_000_000),
-    (6, "soc_bp_min", INT, 0, 10000),
-    (7, "soc_bp_max", INT, 0, 10000),
-    (8, "cell_mv_min", INT, 500, 5000),
-    (9, "cell_mv_max", INT, 500, 5000),
-    (10, "temperature_mdegc_discharge_min", INT, -40000, 100000),
-    (11, "temperature_mdegc_discharge_max", INT, -40000, 100000),
-    (12, "ramp_mw_per_s", INT, 1, 1_000_000_000),
-    (13, "lease_ms_max", INT, 100, 60000),
-    (14, "reading_age_ms_max", INT, 100, 2000),
-    (15, "energy_mwh_rated", INT, 1, 1_000_000_000),
-    (16, "step_mw", INT, 0, _POWER),
-    (17, "on_ms_min", INT, 0, 3_600_000),
-    (18, "off_ms_min", INT, 0, 3_600_000),
-    (19, "services", INT, 0, 0xFFFF),
-    (20, "chemistry", TEXT, 1, 16),
-    (21, "role", TEXT, 1, 16),
-    (22, "temperature_mdegc_charge_min", INT, -40000, 100000),
-    (23, "temperature_mdegc_charge_max", INT, -40000, 100000),
-    # soc_bp, share of the largest power in bp, soc_bp, share...: linear between, flat beyond
-    (24, "discharge_bp_at_soc", INTS, 0, 10000),
-    (25, "charge_bp_at_soc", INTS, 0, 10000),
-    (26, "capacity_mah", INT, 1, 10_000_000),
-    (27, "reserve_soc_bp", INT, 0, 10000),
-    (28, "response_ms", INT, 1, 600_000),
-    # the envelopes of an element in a wall or a column; a window of 0 is no envelope
-    (29, "thermal_window_s", INT, 0, 86400),
-    (30, "thermal_mwh_max", INT, 0, 1_000_000_000),
-    (31, "thermal_rise_mdegc_max", INT, 0, 100_000),
-    (32, "swing_window_s", INT, 0, 604_800),
-    (33, "swing_bp_max", INT, 0, 10000),
-    (34, "day_cycles_milli_max", INT, 0, 100_000),  # thousandths of a full cycle; 0 is no limit
-    (35, "monitor_only", BOOL, 0, 1),
-)
-
-# CWT claims (RFC 8392) 1 iss, 2 sub, 4 exp, 5 nbf, 6 iat, 8 cnf (RFC 8747); the private claims
-# lie below -65536 (RFC 8392 9.1: private use).
-_CREDENTIAL = (
-    (1, "issuer", TEXT, 1, 64),
-    (2, "subject", TEXT, 16, 16),
-    (4, "expires_unix_s", INT, 0, _U32),
-    (5, "not_before_unix_s", INT, 0, _U32),
-    (6, "issued_unix_s", INT, 0, _U32),
-    (8, "cnf", MAP, CNF, 0),
-    (-70001, "agree_key", MAP, COSE_KEY, 0),
-    (-70002, "profile", MAP, PROFILE, 0),
-    (-70003, "zone", INT, 0, 0xFFFF),
-    (-70004, "tenant", TEXT, 0, 32),
-    (-70005, "manufacturer", TEXT, 0, 32),
-)
+# A root as an element knows it: number (4, big-endian), public key x||y (64), SHA-256 of the next
+# public key (32).
+PIN_SIZE = 100
 
 _STATEMENTS = {
-    CREDENTIAL: _CREDENTIAL,
     ANNOUNCEMENT: (
         (1, "element_id", BYTES, 8, 8),
         (2, "challenge", BYTES, 8, 32),
         (3, "credential", BYTES, 1, 1024),
         (4, "board", TEXT, 1, 32),
         (5, "firmware", TEXT, 1, 32),
-        (6, "at_unix_ms", INT, 0, _TIME),
+        (6, "at_unix_ms", INT, 0, TIME),
         (7, "state", INT, 0, 5),
         (8, "soc_bp", INT_OR_NONE, 0, 10000),
         (9, "soh_bp", INT_OR_NONE, 0, 10000),
-        (10, "counter", INT, 0, _U32),
+        (10, "counter", INT, 0, U32),
     ),
     EXECUTION_RECORD: (
         (1, "element_id", BYTES, 8, 8),
-        (2, "counter", INT, 1, _U32),
+        (2, "counter", INT, 1, U32),
         (3, "previous_hash", BYTES, 32, 32),
-        (4, "dispatch_id", INT, 0, _U32),
-        (5, "start_unix_ms", INT, 0, _TIME),
-        (6, "end_unix_ms", INT, 0, _TIME),
-        (7, "instructed_mw_mean", INT, -_POWER, _POWER),
-        (8, "realized_mw_mean", INT, -_POWER, _POWER),
-        (9, "realized_mw_min", INT, -_POWER, _POWER),
-        (10, "realized_mw_max", INT, -_POWER, _POWER),
-        (11, "energy_mwh", INT, -_INT32, _INT32),
+        (4, "dispatch_id", INT, 0, U32),
+        (5, "start_unix_ms", INT, 0, TIME),
+        (6, "end_unix_ms", INT, 0, TIME),
+        (7, "instructed_mw_mean", INT, -POWER, POWER),
+        (8, "realized_mw_mean", INT, -POWER, POWER),
+        (9, "realized_mw_min", INT, -POWER, POWER),
+        (10, "realized_mw_max", INT, -POWER, POWER),
+        (11, "energy_mwh", INT, -INT32, INT32),
         (12, "soc_bp_start", INT_OR_NONE, 0, 10000),
         (13, "soc_bp_end", INT_OR_NONE, 0, 10000),
         (14, "quality", INT, 0, 0xFFFF),
     ),
     SAFETY_EVENT: (
         (1, "element_id", BYTES, 8, 8),
-        (2, "counter", INT, 1, _U32),
+        (2, "counter", INT, 1, U32),
         (3, "previous_hash", BYTES, 32, 32),
         (4, "cause", INT, 0, 255),
-        (5, "at_unix_ms", INT, 0, _TIME),
-        (6, "value", INT, -_INT32, _INT32),
-        (7, "limit", INT, -_INT32, _INT32),
+        (5, "at_unix_ms", INT, 0, TIME),
+        (6, "value", INT, -INT32, INT32),
+        (7, "limit", INT, -INT32, INT32),
         (8, "released", BOOL, 0, 1),
         (9, "index", INT_OR_NONE, 0, 255),  # of the cell or thermometer, from 0
     ),
-    INTERVAL_COMMITMENT: (
-        (1, "aggregator_id", BYTES, 8, 8),
-        (2, "number", INT, 1, _U32),
-        (3, "previous_hash", BYTES, 32, 32),
-        (4, "root", BYTES, 32, 32),
-        (5, "leaf_count", INT, 0, 1_000_000),
-        (6, "start_unix_ms", INT, 0, _TIME),
-        (7, "end_unix_ms", INT, 0, _TIME),
-        (8, "instructed_mwh", INT, -(2**53), 2**53),
-        (9, "realized_mwh", INT, -(2**53), 2**53),
-        (10, "shortfall_mwh", INT, 0, 2**53),
-        (11, "missing_count", INT, 0, 1_000_000),
-        (12, "flagged_count", INT, 0, 1_000_000),
-    ),
     RELEASE_ORDER: (
         (1, "element_id", BYTES, 8, 8),
-        (2, "order_number", INT, 1, _U32),
-        (3, "issued_unix_ms", INT, 0, _TIME),
+        (2, "order_number", INT, 1, U32),
+        (3, "issued_unix_ms", INT, 0, TIME),
         (4, "cause", INT, 1, 255),
-    ),
-    ENROL_REQUEST: (
-        (1, "element_id", BYTES, 8, 8),
-        (2, "challenge", BYTES, 8, 32),
-        (3, "sign_key", MAP, COSE_KEY, 0),
-        (4, "agree_key", MAP, COSE_KEY, 0),
-        (5, "hardware_id", BYTES, 1, 16),
-        (6, "board", TEXT, 1, 32),
-        (7, "firmware", TEXT, 1, 32),
-    ),
-    FIRMWARE_MANIFEST: (
-        (1, "number", INT, 1, _INT32),
-        (2, "version", TEXT, 1, 32),
-        (3, "format", INT, 0, 0xFF),  # of the compiled code: sys.implementation._mpy & 0xFF
-        (4, "list_size", INT, 1, 16384),
-        (5, "list_sha256", BYTES, 32, 32),
     ),
 }
 
 _MESSAGES = {
     INTERROGATE: (("challenge", BYTES, 8, 32),),
     SETPOINT: (
-        ("dispatch_id", INT, 1, _U32),
-        ("sequence", INT, 1, _U32),
-        ("power_mw", INT, -_POWER, _POWER),
+        ("dispatch_id", INT, 1, U32),
+        ("sequence", INT, 1, U32),
+        ("power_mw", INT, -POWER, POWER),
         ("service", INT, 0, 0xFFFF),
-        ("start_unix_ms", INT, 0, _TIME),
+        ("start_unix_ms", INT, 0, TIME),
         ("lease_ms", INT, 0, 0xFFFF),
     ),
     ACK: (
-        ("sequence", INT, 0, _U32),
+        ("sequence", INT, 0, U32),
         ("accepted", BOOL, 0, 1),
         ("reason", INT, 0, 255),
-        ("limit", INT_OR_NONE, -_INT32, _INT32),
+        ("limit", INT_OR_NONE, -INT32, INT32),
     ),
     TELEMETRY: (
-        ("at_unix_ms", INT, 0, _TIME),
+        ("at_unix_ms", INT, 0, TIME),
         ("state", INT, 0, 5),
         ("inhibits", INT, 0, 0xFFFF),
         ("trip_cause", INT, 0, 255),
-        ("power_mw", INT, -_POWER, _POWER),
-        ("instructed_mw", INT, -_POWER, _POWER),
-        ("power_mw_discharge_ready", INT, 0, _POWER),
-        ("power_mw_charge_ready", INT, 0, _POWER),
+        ("power_mw", INT, -POWER, POWER),
+        ("instructed_mw", INT, -POWER, POWER),
+        ("power_mw_discharge_ready", INT, 0, POWER),
+        ("power_mw_charge_ready", INT, 0, POWER),
         ("pack_mv", INT_OR_NONE, 0, 1_000_000),
         ("current_ma", INT, -1_000_000, 1_000_000),
         ("current_age_ms", INT, 0, 0xFFFF),
@@ -249,11 +165,11 @@ _MESSAGES = {
         ("cell_mv_min", INT_OR_NONE, 0, 10000),
         ("cell_mv_max", INT_OR_NONE, 0, 10000),
         ("temperature_mdegc_max", INT_OR_NONE, -100000, 200000),
-        ("bms_age_ms", INT_OR_NONE, 0, _U32),
-        ("cells_age_ms", INT_OR_NONE, 0, _U32),
+        ("bms_age_ms", INT_OR_NONE, 0, U32),
+        ("cells_age_ms", INT_OR_NONE, 0, U32),
         ("fets", INT_OR_NONE, 0, 3),
-        ("refused_count", INT, 0, _U32),
-        ("dropped_count", INT, 0, _U32),
+        ("refused_count", INT, 0, U32),
+        ("dropped_count", INT, 0, U32),
         ("late_ms_max", INT, 0, 0xFFFF),
         ("flags", INT, 0, 0xFFFF),
         ("soc_bp_low", INT_OR_NONE, 0, 10000),
@@ -261,12 +177,12 @@ _MESSAGES = {
         ("soc_bp_doubt", INT_OR_NONE, 0, 10000),
         ("cell_index_min", INT_OR_NONE, 0, 255),
         ("cell_index_max", INT_OR_NONE, 0, 255),
-        ("bms_errors", INT_OR_NONE, 0, _U32),
-        ("bms_lost_count", INT, 0, _U32),
+        ("bms_errors", INT_OR_NONE, 0, U32),
+        ("bms_lost_count", INT, 0, U32),
         ("bms_note", TEXT, 0, 96),
     ),
     TIME_SYNC: (
-        ("unix_ms", INT, 0, _TIME),
+        ("unix_ms", INT, 0, TIME),
         ("record_interval_ms", INT, 10000, 900000),
     ),
     TRIP: (
@@ -275,47 +191,62 @@ _MESSAGES = {
     ),
     RELEASE: (("order", BYTES, 1, 512),),
     STATEMENT: (("statement", BYTES, 1, 2048),),
-    STATEMENT_ACK: (("counter", INT, 0, _U32),),
+    STATEMENT_ACK: (("counter", INT, 0, U32),),
     OWNER_LIMIT: (
         ("owner", TEXT, 1, 16),
-        ("sequence", INT, 1, _U32),
-        ("power_mw_discharge_max", INT, 0, _POWER),
-        ("power_mw_charge_max", INT, 0, _POWER),
+        ("sequence", INT, 1, U32),
+        ("power_mw_discharge_max", INT, 0, POWER),
+        ("power_mw_charge_max", INT, 0, POWER),
         ("lease_ms", INT, 0, 86_400_000),
     ),
     UPDATE: (
         ("operation", INT, 0, 2),
         ("index", INT, 0, 255),  # 0: the list of files; 1 and on: its files
-        ("offset", INT, 0, _INT32),
+        ("offset", INT, 0, INT32),
         ("data", BYTES, 0, UPDATE_DATA_SIZE_MAX),
     ),
     UPDATE_ANSWER: (
         ("index", INT, 0, 255),  # where to go on
-        ("offset", INT, 0, _INT32),
+        ("offset", INT, 0, INT32),
         ("code", TEXT, 0, 48),  # "" is yes
     ),
+    REKEY: (("context", BYTES, 16, 16),),
     WHO: (("host_nonce", BYTES, 16, 16),),
     HERE: (
         ("element_id", BYTES, 8, 8),
         ("host_nonce", BYTES, 16, 16),
-        ("element_nonce", BYTES, 16, 16),
         ("enrolled", BOOL, 0, 1),
+        # the newest of each that it has: what is newer may be brought to it (Trust)
+        ("credential_unix_s", INT, 0, U32),
+        ("issuer_number", INT, 0, U32),
+        ("operator_number", INT, 0, U32),
+        ("life_safety_number", INT, 0, U32),
+        ("revocation_number", INT, 0, U32),
     ),
     ENROL_OFFER: (("challenge", BYTES, 8, 32),),
     ENROL_REPLY: (("request", BYTES, 1, 1024),),
     ENROL_GRANT: (
         ("credential", BYTES, 1, 1024),
-        ("issuer_key", BYTES, 64, 64),
-        ("life_safety_key", BYTES, 64, 64),
-        ("aggregator_agree_key", BYTES, 64, 64),
+        ("issuer", BYTES, PIN_SIZE, PIN_SIZE),
+        ("operator", BYTES, PIN_SIZE, PIN_SIZE),
+        ("life_safety", BYTES, PIN_SIZE, PIN_SIZE),
     ),
     ENROL_RESULT: (
         ("accepted", BOOL, 0, 1),
         ("code", TEXT, 0, 32),
     ),
+    EDHOC_1: (("message", BYTES, 1, 256),),
+    EDHOC_2: (("message", BYTES, 1, 256),),
+    EDHOC_3: (("message", BYTES, 1, 1024),),
+    EDHOC_ERROR: (("message", BYTES, 1, 128),),
+    TRUST: (("statement", BYTES, 1, 2048),),
+    TRUST_RESULT: (
+        ("digest", BYTES, 8, 8),  # the first bytes of the statement's SHA-256
+        ("code", TEXT, 0, 48),  # "" is yes
+    ),
 }
 
-STATEMENT_KINDS = tuple(sorted(_STATEMENTS))
+STATEMENT_KINDS = tuple(sorted(STATEMENT_TYP))
 MESSAGE_KINDS = tuple(sorted(_MESSAGES))
 SESSION_KINDS = tuple([kind for kind in MESSAGE_KINDS if kind < WHO])
 LINK_KINDS = tuple([kind for kind in MESSAGE_KINDS if kind >= WHO])
@@ -327,6 +258,10 @@ def table_of(kind: int) -> tuple:
     Raises DecodeError for a kind that this version does not know.
     """
     table = _STATEMENTS.get(kind) or _MESSAGES.get(kind)
+    if table is None:
+        from . import rare  # an element has its memory for other things, most of the time
+
+        table = rare.TABLES.get(kind)
     if table is None:
         raise DecodeError("kind", kind)
     return table

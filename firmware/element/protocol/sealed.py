@@ -64,6 +64,10 @@ class _Keys:
         behind = self._top - sequence
         return behind < 0 or (behind < WINDOW and not self._seen >> behind & 1)
 
+    def is_ahead(self, sequence: int) -> bool:
+        """Return True for a number above all that were taken."""
+        return sequence > self._top
+
     def take(self, sequence: int):
         """Remember a fresh number whose message was authentic."""
         ahead = sequence - self._top
@@ -83,6 +87,7 @@ class SealedSession:
     to the session from now on. name: 1..63 bytes, the same at both ends. initiator: True for the
     end that was the initiator.
     Counters: sent, accepted, malformed, forged (wrong tag or kid), replayed (or too old).
+    in_order: nothing newer was taken before the last message; somebody may have kept it back.
     """
 
     def __init__(self, seal, unseal, exporter, name: bytes, initiator: bool):
@@ -95,6 +100,7 @@ class SealedSession:
         self._initiator = initiator
         self._tx = _Keys(exporter, self._name, 0, initiator)
         self._rx = [self._tx]
+        self.in_order = False
         self.sent = 0
         self.accepted = 0
         self.malformed = 0
@@ -153,8 +159,10 @@ class SealedSession:
         if not keys.is_fresh(sequence):
             self.replayed += 1
             raise SignatureError("session_replay", sequence)
+        ahead = keys is self._rx[0] and keys.is_ahead(sequence)
         keys.take(sequence)
         self.accepted += 1
+        self.in_order = ahead
         if keys is self._rx[0]:
             # the peer has these keys, so we may send with them
             self._tx = keys

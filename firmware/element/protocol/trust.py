@@ -8,7 +8,8 @@ appoint another one, and a root whose key is lost goes on; no element is visited
 """
 
 from .errors import DecodeError
-from .schema import BYTES, CNF, COSE_KEY, INT, MAP, TEXT
+from .rare import CNF, COSE_KEY
+from .schema import BYTES, INT, MAP, TEXT, U32
 
 PARTY_CREDENTIAL = 9
 REVOCATION_LIST = 10
@@ -27,11 +28,6 @@ ROLE_OPERATOR = 2
 ROLE_LIFE_SAFETY = 3
 ROLE_METER = 4
 
-# What a party is: only an aggregator dispatches; every one may trip.
-PARTY_AGGREGATOR = 1
-PARTY_ALARM = 2
-PARTY_METER = 3
-
 # An entry of a revocation list: key id (8), Unix s from when (4, big-endian), reason (1).
 ENTRY_SIZE = 13
 ENTRIES_SIZE_MAX = 300 * ENTRY_SIZE
@@ -40,36 +36,34 @@ REASON_KEY_COMPROMISED = 1
 REASON_REPLACED = 2
 REASON_REMOVED = 3
 
-_U32 = 0xFFFFFFFF
-
 _TABLES = {
     # a CWT, as an element's credential is
     PARTY_CREDENTIAL: (
         (1, "issuer", TEXT, 1, 64),
         (2, "subject", TEXT, 16, 16),
-        (4, "expires_unix_s", INT, 0, _U32),
-        (5, "not_before_unix_s", INT, 0, _U32),
-        (6, "issued_unix_s", INT, 0, _U32),
+        (4, "expires_unix_s", INT, 0, U32),
+        (5, "not_before_unix_s", INT, 0, U32),
+        (6, "issued_unix_s", INT, 0, U32),
         (8, "cnf", MAP, CNF, 0),
         (-70001, "agree_key", MAP, COSE_KEY, 0),
         (-70006, "party", INT, 1, 3),
         (-70007, "name", TEXT, 0, 32),
     ),
     REVOCATION_LIST: (
-        (1, "number", INT, 1, _U32),  # rises with every list
-        (2, "issued_unix_s", INT, 0, _U32),
-        (3, "next_unix_s", INT, 0, _U32),  # when the next one is due
+        (1, "number", INT, 1, U32),  # rises with every list
+        (2, "issued_unix_s", INT, 0, U32),
+        (3, "next_unix_s", INT, 0, U32),  # when the next one is due
         (4, "part", INT, 1, 255),  # of part_count; only all of them are the list
         (5, "part_count", INT, 1, 255),
         (6, "entries", BYTES, 0, ENTRIES_SIZE_MAX),
     ),
     ROOT_ROTATION: (
         (1, "role", INT, 1, 4),
-        (2, "number", INT, 1, _U32),  # one more than the key before
+        (2, "number", INT, 1, U32),  # one more than the key before
         (3, "key", MAP, COSE_KEY, 0),
         (4, "next_hash", BYTES, 32, 32),  # SHA-256 of x||y of the key after this one
-        (5, "not_before_unix_s", INT, 0, _U32),
-        (6, "revoked_unix_s", INT, 0, _U32),  # what the key before signed since then is void
+        (5, "not_before_unix_s", INT, 0, U32),
+        (6, "revoked_unix_s", INT, 0, U32),  # what the key before signed since then is void
     ),
 }
 

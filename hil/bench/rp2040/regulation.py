@@ -29,7 +29,7 @@ from element import agent
 import slots
 work = [0] * 60
 tick = agent.Agent.tick
-log_heap = agent.Agent._log_heap
+log_heap = agent.Agent.log_heap
 looked = 0
 held = -1
 def timed_tick(self, now, dt_ms):
