@@ -19,7 +19,7 @@ G = (
 )
 TEETH = 6
 SPACING_BITS = 48
-TABLE_COUNT = 2
+TABLE_COUNT = 1
 BYTES_PER_LINE = 16
 OUTPUT = pathlib.Path(__file__).parent.parent / "firmware/element/crypto/p256_table.py"
 

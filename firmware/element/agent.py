@@ -352,7 +352,10 @@ class Agent:
             wait_ms = hal.ticks_diff(due, now)
             if wait_ms > 0:
                 await hal.link_uart.wait_rx(wait_ms)
-            self.port.receive()
+            # one message at a time: each takes a small board as long as a tick may be late
+            for payload in self.port.payloads():
+                self.port.take(payload)
+                await hal.relax()
             now = hal.ticks_ms()
             control = self.control
             changed = (control.state, control.inhibits) != self._reported
@@ -360,7 +363,11 @@ class Agent:
                 due = hal.ticks_add(now, TELEMETRY_PERIOD_MS)
                 self.port.check()
                 self._send_telemetry(now)
-            self._send_statements(now)
+                await hal.relax()
+            if self.port.has_session:
+                for counter, statement in self.signer.unacked[:STATEMENTS_IN_FLIGHT]:
+                    if self._send_due(counter, statement):
+                        await hal.relax()
             await hal.sleep_ms(0)  # a line that never falls silent must not stop the tick
 
     def _send_telemetry(self, now: int) -> None:
@@ -375,15 +382,15 @@ class Agent:
         self.log("session with %s" % peer.subject.hex())
         self._send_telemetry(self.hal.ticks_ms())
 
-    def _send_statements(self, now: int) -> None:
-        """Push the oldest statements the host has not acknowledged, again after a while."""
-        if not self.port.has_session:
-            return
-        for counter, statement in self.signer.unacked[:STATEMENTS_IN_FLIGHT]:
-            sent_at = self._sent_at.get(counter)
-            if sent_at is None or self.hal.ticks_diff(now, sent_at) > STATEMENT_RETRY_MS:
-                self._sent_at[counter] = now
-                self.port.send(schema.STATEMENT, {"statement": statement})
+    def _send_due(self, counter: int, statement: bytes) -> bool:
+        """Push a statement that the host has not acknowledged, again after a while."""
+        now = self.hal.ticks_ms()
+        sent_at = self._sent_at.get(counter)
+        if sent_at is not None and self.hal.ticks_diff(now, sent_at) <= STATEMENT_RETRY_MS:
+            return False
+        self._sent_at[counter] = now
+        self.port.send(schema.STATEMENT, {"statement": statement})
+        return True
 
     def _on_time_sync(self, fields: dict) -> None:
         if not self.clock.set(fields["unix_ms"], self.enrolment.floor_unix_s - SKEW_S):

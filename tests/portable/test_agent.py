@@ -161,7 +161,7 @@ def break_task(one, name):
     elif name == "bms":
         one.agent.driver._poll = fail
     elif name == "link":
-        one.agent.port.receive = fail
+        one.agent.port.payloads = fail
     else:
         one.agent.worker._run_urgent = fail
         one.agent.worker._waiter.kick()

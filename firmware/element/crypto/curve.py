@@ -4,10 +4,10 @@ Points are Jacobian triples (x, y, z), affine x/z**2, y/z**3; z = 0 is infinity.
 pairs. Every generator's slice is at most about 6 point operations or 40 steps of Euclid: 30-70 us
 on the unix port of a PC, a few ms on an RP2040.
 
-The fixed base uses a signed comb: 48 columns, 2 columns a doubling, 32 points of 64 bytes in each
-of 2 tables, 4 KB. Measured on the unix port (1.25, one EPYC core), table size against the time of
-one base multiplication of a blinded scalar: 0.5 KB 1.27 ms, 2 KB 0.84, 4 KB 0.65, 8 KB 0.55,
-16 KB 0.48, 32 KB 0.42. 4 KB is taken: the next step doubles the RAM for a sixth of the time.
+The fixed base uses a signed comb: 48 columns, one table of 32 points of 64 bytes, 2 KB. Measured
+on the unix port (1.25, one EPYC core), table size against the time of one base multiplication of
+a blinded scalar: 0.5 KB 1.27 ms, 2 KB 0.84, 4 KB 0.65, 8 KB 0.55, 16 KB 0.48, 32 KB 0.42. 2 KB is
+taken: on an RP2040 memory is scarcer than 50 ms of background.
 
 Constant time: no. The pattern of additions and doublings does not depend on the scalar, scalars
 are blinded by a multiple of the group order and coordinates by a random factor, but Python's big

@@ -13,7 +13,7 @@ _IDLE_MS = 60000
 # one waits for a tick and the collection behind it.
 SLICES_PER_COLLECTION = 6
 # So often without slices: links and BMS leave less than half of what is free in this time.
-COLLECT_PERIOD_MS = 2000
+COLLECT_PERIOD_MS = 1000
 # What each takes on an RP2040, with a margin: so long before a tick none of them begins.
 WRITE_MS = 70
 COLLECT_MS = 40
@@ -91,6 +91,9 @@ class Worker:
         left_ms = hal.ticks_diff(due, hal.ticks_ms())
         function = self._urgent
         job = self._writing if left_ms >= WRITE_MS else None
+        waited_ms = hal.ticks_diff(now, self._collected_at)
+        if job is not None and hal.tight_heap and waited_ms >= 2 * COLLECT_PERIOD_MS:
+            job = None  # a file of many pieces must not fill the heap with what others leave
         if function is not None:
             self._urgent = None
             function()
@@ -99,7 +102,7 @@ class Worker:
             self._finished = job.step()
         elif left_ms >= COLLECT_MS and (
                 self._slice_count >= SLICES_PER_COLLECTION
-                or hal.ticks_diff(now, self._collected_at) >= COLLECT_PERIOD_MS):
+                or waited_ms >= COLLECT_PERIOD_MS):
             self._collected_at = now
             self._collect()
         self._tick_waiter.kick()

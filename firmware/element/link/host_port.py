@@ -144,9 +144,13 @@ class HostPort:
 
     def receive(self) -> None:
         """Take in what the line has and hand every good message to its handler."""
+        for payload in self.payloads():
+            self.take(payload)
+
+    def payloads(self) -> list:
+        """Take in what the line has and return the frames' payloads, for `take`."""
         wire = self._wire
-        for payload in self._frames.feed(wire.feed(self._uart.read())):
-            self._take(payload)
+        payloads = self._frames.feed(wire.feed(self._uart.read()))
         if wire.text:
             text = bytes(wire.text)
             wire.text = bytearray()
@@ -155,6 +159,7 @@ class HostPort:
         if self._greeting is not None and self._greeting.over(self._hal.ticks_ms()):
             self._greeting = None
             self._forget()
+        return payloads
 
     def send(self, kind: int, fields: dict) -> bool:
         """Send to the aggregator; False while it has no session."""
@@ -180,7 +185,8 @@ class HostPort:
         """Send a link message, for which no session is needed."""
         self._uart.write(encode_frame(cbor.encode(schema.message_to_wire(kind, fields))))
 
-    def _take(self, payload: bytes) -> None:
+    def take(self, payload: bytes) -> None:
+        """Hand one message to its handler, or count it as dropped."""
         peer = None
         try:
             if payload[0] == _TAG_ENCRYPT0:
@@ -216,10 +222,14 @@ class HostPort:
         raise SignatureError("session", None)
 
     def _rekey(self, peer: Peer, context: bytes) -> None:
-        """Go on to the next keys; a request that came twice changes nothing."""
-        if context != peer.rekeyed and not peer.session.update_pending:
+        """Go on to the next keys; a request that came twice changes nothing.
+
+        After 255 changes only a handshake helps (sealed.GENERATION_MAX).
+        """
+        session = peer.session
+        if context != peer.rekeyed and not session.update_pending and session.generation < 255:
             peer.rekeyed = context
-            peer.session.update(context, True)
+            session.update(context, True)
 
     # link messages
 

@@ -43,6 +43,9 @@ class _Keys:
     def __init__(self, exporter, name: bytes, generation: int, initiator: bool):
         self.generation = generation
         self.kid = name + bytes([generation])
+        # what stands in front of the sequence number in every header of these keys
+        self._head = cose.protected_header(
+            encrypt0.ALG_AES_CCM_16_64_128, self.kid, None, 1)[:-2]
         ours, theirs = LABEL_KEY_INITIATOR, LABEL_KEY_RESPONDER
         if not initiator:
             ours, theirs = theirs, ours
@@ -53,6 +56,22 @@ class _Keys:
         self.accepted = 0
         self._top = 0
         self._seen = 0  # bit n stands for the number n below the top
+
+    def header(self, sequence: int) -> bytes:
+        """Return the protected header of a message. Raises RangeError past the last number."""
+        if sequence > cose.SEQUENCE_MAX:
+            raise RangeError("sequence", sequence)
+        size = 1 if sequence < 256 else 2 if sequence < 65536 else 3 if sequence < 1 << 24 else 4
+        return self._head + bytes((0x40 | size,)) + sequence.to_bytes(size, "big")
+
+    def sequence_of(self, protected: bytes) -> int:
+        """Return the sequence number in a header of these keys, 0 for any other header."""
+        at = len(self._head)
+        size = len(protected) - at - 1
+        if 1 <= size <= 4 and protected.startswith(self._head) and protected[at] == 0x40 | size \
+                and protected[at + 1]:
+            return int.from_bytes(protected[at + 1:], "big")
+        return 0
 
     def nonce(self, from_initiator: bool, sequence: int) -> bytes:
         """Return the 13-byte nonce of a message."""
@@ -125,7 +144,7 @@ class SealedSession:
         """
         keys = self._tx
         sequence = keys.sequence_sent + 1
-        protected = cose.protected_header(encrypt0.ALG_AES_CCM_16_64_128, keys.kid, None, sequence)
+        protected = keys.header(sequence)
         nonce = keys.nonce(self._initiator, sequence)
         sealed = self._seal(keys.key_tx, nonce, encrypt0.enc_structure(protected), payload)
         data = encrypt0.assemble(protected, sealed)
@@ -142,17 +161,13 @@ class SealedSession:
         changes unless the message is accepted.
         """
         try:
-            protected, header, sealed = encrypt0.parse(data)
-            if cose.KID not in header or cose.PIV not in header:
-                raise DecodeError("session_header")
+            protected, sealed = encrypt0.split(data)
+            keys, sequence = self._keys_of(protected)
+            nonce = keys.nonce(not self._initiator, sequence)
+            payload = self._unseal(keys.key_rx, nonce, encrypt0.enc_structure(protected), sealed)
         except DecodeError:
             self.malformed += 1
             raise
-        sequence = header[cose.PIV]
-        try:
-            keys = self._keys_of(header[cose.KID])
-            nonce = keys.nonce(not self._initiator, sequence)
-            payload = self._unseal(keys.key_rx, nonce, encrypt0.enc_structure(protected), sealed)
         except SignatureError:
             self.forged += 1
             raise
@@ -194,8 +209,13 @@ class SealedSession:
         if not self.update_pending:
             self._rx = self._rx[:1]
 
-    def _keys_of(self, kid: bytes) -> _Keys:
+    def _keys_of(self, protected: bytes) -> tuple:
+        """Return (keys, sequence number) of a header. Raises DecodeError or SignatureError."""
         for keys in self._rx:
-            if keys.kid == kid:
-                return keys
-        raise SignatureError("session_kid", kid)
+            sequence = keys.sequence_of(protected)
+            if sequence:
+                return keys, sequence
+        header = cose.header_of(protected, encrypt0.ALG_AES_CCM_16_64_128, cose.SESSION_LABELS)
+        if cose.KID not in header or cose.PIV not in header:
+            raise DecodeError("session_header")
+        raise SignatureError("session_kid", header[cose.KID])
