@@ -60,7 +60,8 @@ PARTS: dict[str, int] = {
     "test_agent": 14, "test_console": 26, "test_properties": 2, "test_sunspec": 2,
     "test_trial": 11}
 # A board is a hundred times slower than a PC: these globals say how much a test does.
-SETTINGS: dict[str, dict[str, int]] = {"test_properties": {"TICKS": 1200}}
+SETTINGS: dict[str, dict[str, int]] = {
+    "test_properties": {"TICKS": 1200}, "test_trust_desk": {"BITS": 1, "BYTE_STEP": 8}}
 # The longest first, so that the two boards end together.
 LONG_FIRST = (
     "test_agent", "test_console", "test_control", "test_trial", "test_properties", "test_log",

@@ -18,6 +18,7 @@ from .protocol.statements import statement_digest
 _PINS = {trust.ROLE_ISSUER: ISSUER, trust.ROLE_OPERATOR: OPERATOR,
          trust.ROLE_LIFE_SAFETY: LIFE_SAFETY}
 _KNOWN = "known"
+_NO_MEMORY = "no memory now"
 # This element holds what a building's operator needs to revoke a hundred parties.
 ENTRIES_SIZE_MAX = 100 * trust.ENTRY_SIZE
 # What may be asked for again leaves room in the worker's queue for records.
@@ -38,6 +39,8 @@ class _KeepJob:
             self._keep()
         except OSError as error:
             self.code = "flash %s" % error.errno
+        except MemoryError:
+            self.code = _NO_MEMORY
         return True
 
 
@@ -66,6 +69,9 @@ class TrustDesk:
             verify = p256.VerifyJob(key, digest, signature)
         except (DecodeError, RangeError, SignatureError) as error:
             answer(name, "" if error.code == _KNOWN else error.code[:48])
+            return
+        except MemoryError:
+            answer(name, _NO_MEMORY)
             return
 
         def kept(job) -> None:

@@ -58,11 +58,12 @@ def party_credential(name: str, party: str, sign_key: bytes, agree_key: bytes, o
 def renewed(kind: int, credential: bytes, root: KeyPair, now_unix_s: int, valid_s: int) -> bytes:
     """Return a credential of the same subject and rights with a new time, signed anew.
 
-    The old one is not checked here. Raises DecodeError for one that is malformed.
+    It is dated later than the one before, for elements tell them apart by that date. The old one
+    is not checked here. Raises DecodeError for one that is malformed.
     """
     claims = codec.decode_statement(kind, codec.peek(credential)[2])
     claims.update(expires_unix_s=now_unix_s + valid_s, not_before_unix_s=now_unix_s - EARLY_S,
-                  issued_unix_s=now_unix_s)
+                  issued_unix_s=max(now_unix_s, claims["issued_unix_s"] + 1))
     return sign_credential(kind, claims, root)
 
 

@@ -161,10 +161,15 @@ class Pki:
     def issue_party(self, name: str, party: str, valid_s: int = PARTY_VALID_S) -> Issued:
         """Make a party's two keys where they are missing, and its credential.
 
-        Raises BusError for a party that has a credential in force: renew or revoke that one.
+        A party that was revoked gets new keys; the old ones are kept under another name. Raises
+        BusError for a party that has a credential in force: renew or revoke that one.
         """
         if party not in PARTIES:
             raise BusError("no such kind of party", f"{party}; there are {', '.join(PARTIES)}")
+        if name.partition(".")[0] in ROLES:
+            raise BusError("that is the name of a root's key",
+                           f"{name}\n  next: give the party another name")
+        self._retire(name)
         for key_name in (name, f"{name}_agree"):
             if not self.keys.has(key_name):
                 self.keys.create(key_name)
@@ -175,6 +180,18 @@ class Pki:
         self.roots()
         return self.keep(trust.PARTY_CREDENTIAL, party_credential(
             name, party, sign, agree, self.keys.get("operator"), self.name, self._now(), valid_s))
+
+    def _retire(self, name: str) -> None:
+        """Put a party's keys aside when they are revoked."""
+        if not self.keys.has(name):
+            return
+        subject = key_id(self.keys.get(name).public)
+        if self.revocations()["operator"].find(subject) is None:
+            return
+        # the first last: it says whether this is done
+        for key_name in (f"{name}_agree", name):
+            if self.keys.has(key_name):
+                self.keys.rename(key_name, f"{key_name}.{subject.hex()}")
 
     def issue_element(self, claims: dict[str, Any]) -> Issued:
         """Sign an element's claims with the issuer's root and keep the credential."""
@@ -205,9 +222,16 @@ class Pki:
         return sorted(found, key=lambda one: one.subject)
 
     def find(self, subject: str) -> Issued:
-        """Return the credential whose subject, or party name, begins so. Raises BusError."""
+        """Return the credential whose subject begins so, or that has this party name.
+
+        Of several the one that is not revoked. Raises BusError for none, and for several.
+        """
         found = [one for one in self.issued() if one.subject.startswith(subject.lower())
                  or one.claims.get("name") == subject]
+        if len(found) > 1:
+            lists = self.revocations()
+            found = [one for one in found
+                     if lists[one.role].find(bytes.fromhex(one.subject)) is None] or found
         if len(found) != 1:
             known = ", ".join(one.subject for one in found or self.issued()) or "none"
             raise BusError("no such credential" if not found else "several credentials",

@@ -17,6 +17,7 @@ from element.protocol.errors import BusError, DecodeError
 from host_tools import codec
 from host_tools.identity.issuer import Authorities
 from host_tools.identity.keyring import Enrolled, Keyring, Party
+from host_tools.identity.keys import key_id
 from host_tools.identity.keystore import FileKeys
 from host_tools.identity.pki import Pki
 from host_tools.links.open_line import SCHEMES
@@ -101,8 +102,9 @@ class Site:
                            self._credential())
 
     def _credential(self) -> bytes:
-        """Return the aggregator's credential. Raises BusError when there is none."""
-        return self.pki.find(AGGREGATOR).credential
+        """Return the credential of the aggregator's key. Raises BusError when there is none."""
+        subject = key_id(self.keys.get(AGGREGATOR).public)
+        return self.pki.find(subject.hex()).credential
 
     # elements
 

@@ -11,7 +11,7 @@ from typing import Any
 from element.protocol import schema
 from element.protocol.errors import DecodeError, SignatureError
 from element.protocol.framing import FrameDecoder, encode_frame
-from element.protocol.sealed import SealedSession
+from element.protocol.sealed import GENERATION_MAX, SealedSession
 from element.protocol.wire import Wire
 from host_tools import codec
 from host_tools.identity.keyring import Enrolled, Keyring
@@ -19,12 +19,18 @@ from host_tools.links.handshake import Handshake, reason_of
 
 FRAME_SIZE_MAX = 2400
 WHO_PERIOD_MS = 1000
+# An element answers five times a second at most.
+WHO_PAUSE_MS = 250
 ENROL_PERIOD_MS = 3000
 # An element verifies its grant for seconds. A second one meanwhile would be another credential
 # than the one it then keeps.
 GRANT_MS_MAX = 20_000
 # It verifies what its roots tell it as long.
 TRUST_MS_MAX = 10_000
+# What it has answered to is told again after this time if it still lacks it: nobody vouches for
+# that answer. What it had no room for is told again at once.
+TOLD_MS = 600_000
+BUSY = "busy"
 # With no authenticated word for this long the element may have restarted: ask WHO again.
 SILENCE_MS_MAX = 3000
 # Keys of a session are changed this often, which costs no handshake.
@@ -40,7 +46,8 @@ class ElementPort:
     keyring: this party and the elements it knows, None for nobody. enrol: called with (request,
     challenge) to make a grant, or None when this host must not enrol. on_message(kind, fields)
     gets every authenticated message, on_session(element_id) each new session, before its first.
-    enrol_error: why there is no session, as far as anybody has said.
+    enrol_error: why there is no session, as far as anybody has said. trust_error: what the
+    element has refused of what its roots say, the last of it.
     """
 
     def __init__(
@@ -59,6 +66,7 @@ class ElementPort:
         self.foreign = 0  # of sessions that are not ours, or not any more
         self.last_heard_ms: int | None = None
         self.enrol_error = ""
+        self.trust_error = ""
         self.here_count = 0  # answers to WHO, of enrolled elements and others
         self._send = send
         self.keyring = keyring
@@ -70,7 +78,7 @@ class ElementPort:
         self._frames = FrameDecoder(FRAME_SIZE_MAX)
         self._session: SealedSession | None = None
         self._handshake: Handshake | None = None
-        self._told: set[bytes] = set()  # digests of what it has answered to
+        self._told: dict[bytes, int] = {}  # digests of what it has answered to, and when
         self._telling: tuple[bytes, int] | None = None  # (digest, since when)
         self._rekey: tuple[bytes, int] | None = None  # (context, when it was last asked for)
         self._rekeyed_ms = 0
@@ -101,8 +109,8 @@ class ElementPort:
         """Keep the session: open one when there is none, change its keys when that is due."""
         heard = self.last_heard_ms
         silent = heard is None or now_ms - heard > SILENCE_MS_MAX
-        if self._session is not None and not silent:
-            self._keep_keys(self._session, now_ms)
+        if self._session is not None and not silent \
+                and self._keep_keys(self._session, now_ms):
             return
         if self._handshake is not None:
             if not self._handshake.is_over(now_ms):
@@ -118,20 +126,27 @@ class ElementPort:
             self._nonce = self._random(16)
             self._send_plain(schema.WHO, {"host_nonce": self._nonce})
 
-    def _keep_keys(self, session: SealedSession, now_ms: int) -> None:
-        """Ask for new keys once in a while, again until the element has heard it."""
+    def _keep_keys(self, session: SealedSession, now_ms: int) -> bool:
+        """Ask for new keys once in a while, again until the element has heard it.
+
+        False when this session has no new keys any more: the next handshake is due.
+        """
         if self._rekey is None:
-            if now_ms - self._rekeyed_ms >= REKEY_PERIOD_MS:
-                self.rekey(now_ms)
-        elif not session.update_pending:
+            return now_ms - self._rekeyed_ms < REKEY_PERIOD_MS or self.rekey(now_ms)
+        if not session.update_pending:
             self._rekey = None
         elif now_ms - self._rekey[1] >= REKEY_REPEAT_MS:
             self._rekey = (self._rekey[0], now_ms)
             self.send(schema.REKEY, {"context": self._rekey[0]})
+        return True
 
     def rekey(self, now_ms: int) -> bool:
-        """Go on to new keys in this session; False without one, or while that is under way."""
-        if self._session is None or self._session.update_pending:
+        """Go on to new keys in this session.
+
+        False without one, while that is under way, and when it has used up all its keys.
+        """
+        if self._session is None or self._session.update_pending \
+                or self._session.generation >= GENERATION_MAX:
             return False
         context = self._random(16)
         self.send(schema.REKEY, {"context": context})
@@ -185,7 +200,7 @@ class ElementPort:
         elif kind == schema.EDHOC_ERROR:
             self._on_edhoc_error(fields["message"])
         elif kind == schema.TRUST_RESULT:
-            self._on_trust_result(fields)
+            self._on_trust_result(fields, now_ms)
         elif kind == schema.ENROL_REPLY:
             self._on_enrol_reply(fields)
         elif kind == schema.ENROL_RESULT:
@@ -242,7 +257,7 @@ class ElementPort:
             return
         for statement in keyring.news(here):
             digest = hashlib.sha256(statement).digest()[:8]
-            if digest not in self._told:
+            if now_ms - self._told.get(digest, -TOLD_MS) >= TOLD_MS:
                 self._telling = (digest, now_ms)
                 self._send_plain(schema.TRUST, {"statement": statement})
                 return
@@ -251,14 +266,16 @@ class ElementPort:
             self._handshake = Handshake(keyring.party, enrolled, self._random, now_ms)
             self._send_handshake()
 
-    def _on_trust_result(self, fields: dict[str, Any]) -> None:
-        """Go on at once; what was refused is not told again on this line, and said."""
+    def _on_trust_result(self, fields: dict[str, Any], now_ms: int) -> None:
+        """Go on; what was refused is not told again soon, and said."""
         if self._telling is None or fields["digest"] != self._telling[0]:
             raise SignatureError("trust", None)
+        self._telling = None
         if fields["code"]:
-            self.enrol_error = f"the element refused what its root says: {fields['code']}"
-        self._told.add(self._telling[0])
-        self._telling = self._who_at_ms = None
+            self.trust_error = f"the element refused what its root says: {fields['code']}"
+        if fields["code"] != BUSY:
+            self._told[fields["digest"]] = now_ms
+            self._who_at_ms = now_ms - WHO_PERIOD_MS + WHO_PAUSE_MS
 
     def _on_edhoc_2(self, message: bytes, now_ms: int) -> None:
         if self._handshake is None:
@@ -268,7 +285,8 @@ class ElementPort:
                 self._handshake.answer(message, now_ms)
             except (DecodeError, SignatureError) as error:
                 self._handshake = None
-                self.enrol_error = f"the element did not prove its key: {error.code}"
+                self.enrol_error = self._with_trust(
+                    f"the element did not prove its key: {error.code}")
                 raise
         self._send_handshake()
 
@@ -277,7 +295,11 @@ class ElementPort:
         if self._handshake is None:
             raise SignatureError("handshake", None)
         self._handshake = None
-        self.enrol_error = f"no session: {reason_of(message)}"
+        self.enrol_error = self._with_trust(f"no session: {reason_of(message)}")
+
+    def _with_trust(self, error: str) -> str:
+        """Return why there is no session; what the element did not take may be the cause."""
+        return f"{error}; {self.trust_error}" if self.trust_error else error
 
     def _enrol_due(self, now_ms: int) -> bool:
         period_ms = ENROL_PERIOD_MS if self._offered is None else GRANT_MS_MAX

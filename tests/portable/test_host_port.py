@@ -255,6 +255,22 @@ def test_keys_are_changed_in_a_session():
     assert bench.port.dropped_count == 0
 
 
+def test_keys_are_changed_as_often_as_there_are_numbers_for_it():
+    bench = Bench().session()
+    for index in range(260):
+        context = index.to_bytes(16, "big")
+        bench.host.send(schema.REKEY, {"context": context})
+        if index < 255:
+            bench.host.session.update(context)
+        bench.receive()
+        assert bench.port.send(schema.STATEMENT_ACK, {"counter": 1})
+        assert len(bench.host.received()) == 1
+    assert bench.port.peers[0].session.generation == 255
+    bench.host.send(schema.SETPOINT, SETPOINT)
+    bench.receive()
+    assert len(bench.taken) == 1
+
+
 def test_a_replay_is_dropped():
     bench = Bench().session()
     frame = bench.host.frame(schema.SETPOINT, SETPOINT)

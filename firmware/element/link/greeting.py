@@ -122,24 +122,22 @@ class Greeting:
             self._refuse(job.error)
             return
         _, digest, signature, name = self._party
-        why = self._port.refusal(self._subject(), self._valid_s())
-        if why:
-            self._refuse(SignatureError(why))
-            return
         exporter = job.exporter
         if name in self._port.vouched:
             self._open(exporter)
             return
+        operator_key = self._enrolment.operator_key
 
         def verified(job) -> None:
-            if not job.valid:
+            # the operator may have gone on to another key since
+            if not job.valid or operator_key != self._enrolment.operator_key:
                 self._refuse(SignatureError("party credential not the operator's"))
                 return
             self._port.vouched = self._port.vouched[1 - VOUCHED_MAX:] + [name]
             self._open(exporter)
 
         try:
-            verify = p256.VerifyJob(self._enrolment.operator_key, digest, signature)
+            verify = p256.VerifyJob(operator_key, digest, signature)
         except Error as error:
             self._refuse(error)
             return
@@ -155,7 +153,14 @@ class Greeting:
         return claims["not_before_unix_s"], claims["expires_unix_s"]
 
     def _open(self, exporter) -> None:
-        """Hand the session to the port; its name is our id and the name the handshake agreed."""
+        """Hand the session to the port, if the party may speak now.
+
+        Its name is our id and the name the handshake agreed.
+        """
+        why = self._port.refusal(self._subject(), self._valid_s())
+        if why:
+            self._refuse(SignatureError(why))
+            return
         session = SealedSession(ccm_seal, ccm_open, exporter,
                                 self._enrolment.element_id + self._responder.c_r, False)
         self._end()
