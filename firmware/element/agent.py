@@ -8,7 +8,6 @@ import sys
 from . import interlock as latch
 from . import version
 from .admission import Admission
-from .bms import make_driver
 from .clock import Clock
 from .control import EARLY_MS_MIN, PERIOD_MS, Control
 from .crypto import p256
@@ -17,6 +16,7 @@ from .enrolment import Enrolment
 from .interlock import Interlock
 from .journal import Journal
 from .keeper import Keeper
+from .lazy import forget
 from .lease import Lease
 from .ledger.log import FlashLog
 from .ledger.recorder import Recorder
@@ -36,30 +36,6 @@ FAILURE_GRACE_MS = 300
 HEAP_PERIOD_MS = 600_000
 
 
-def make_stage(board, hal):
-    """Return the power stage that the board has; no other stage's module takes memory."""
-    kind = board.STAGE
-    if kind == "converter":
-        from .power.converter import Converter
-
-        return Converter(board.DUTY_FULL_MA, board.LOSS_STANDING_MW, board.LOSS_BP,
-                         board.PRECHARGE_MS_MAX if board.DC_LINK else 0)
-    if kind == "sunspec":
-        from .power.sunspec import SunSpec
-
-        return SunSpec(board.LOSS_STANDING_MW, board.LOSS_BP, board.STAGE_ADDRESS,
-                       board.STAGE_BAUD, board.START_MS)
-    remainder_mw = int.from_bytes(hal.entropy(4), "big") % board.STEP_MW - board.STEP_MW // 2
-    if kind == "relay":
-        from .power.relay import Relay
-
-        return Relay(board.STEP_MW, board.DIRECTIONS, board.ON_MS_MIN, board.OFF_MS_MIN,
-                     board.LOSS_BP, board.SWITCHES_PER_HOUR_MAX, board.START_MS, remainder_mw)
-    from .power.bms_fets import BMSFets
-
-    return BMSFets(board.STEP_MW, board.ON_MS_MIN, board.OFF_MS_MIN, board.LOSS_BP, remainder_mw)
-
-
 class Agent:
     """Everything that runs on one element. slots: the loader's module, None where it has none."""
 
@@ -77,10 +53,14 @@ class Agent:
         self.clock = Clock(hal)
         self.interlock = Interlock()
         self.lease = Lease(hal.ticks_diff)
+        from .bms.choose import make_driver
+        from .power.choose import make_stage
+
         self.driver = make_driver(board.BMS, hal, hal.bms_uart)
         self.driver.on_event = self._on_bms
         self.control = Control(
             hal, self.driver, make_stage(board, hal), self.interlock, self.lease, self.clock)
+        forget(hal, ("bms.choose", "power.choose"))
         self.recorder = Recorder(hal, self.clock)
         self.signer = Signer(self.worker, FlashLog("ledger/s"))
         self.port = HostPort(

@@ -13,7 +13,7 @@ from .keeper import array_of, read_file, write_file
 from .lazy import forget
 from .limits import Profile, profile_error
 from .protocol import cbor, schema
-from .protocol.errors import DecodeError, RangeError, SignatureError
+from .protocol.errors import DecodeError, SignatureError
 from .protocol.statements import statement_digest
 
 _KEYS_FILE = "keys.cbor"
@@ -21,8 +21,9 @@ _GRANT_FILE = "grant.cbor"
 _REVOKED_FILE = "revoked.cbor"
 _GRANT_LABEL = b"cellwall grant 2"
 _REVOKED_LABEL = b"cellwall revoked 1"
-# What a credential's tables take of a small board's memory is wanted elsewhere.
+# What a small board needs for a moment, and its memory elsewhere.
 _TABLES = ("protocol.rare",)
+_ENROLLING = ("protocol.rare", "enrolling")
 
 # The roots that an element knows: schema.PIN_SIZE bytes each.
 ISSUER = 0
@@ -79,7 +80,10 @@ class Enrolment:
         """Read the flash at boot: make the keys at the first, check the grant at every other."""
         keys = read_file(_KEYS_FILE)
         if keys is None or not self._take_keys(keys):
-            self._make_keys()
+            from . import enrolling
+
+            enrolling.make_keys(self, self._hal)
+            forget(self._hal, _ENROLLING)
         self.element_id = hashlib.sha256(self.sign_public).digest()[:8]
         grant = read_file(_GRANT_FILE)
         self.has_grant = grant is not None
@@ -207,19 +211,16 @@ class Enrolment:
     def _keep(self, credential: bytes, issuer_key: bytes, pins: list) -> None:
         write_file(_GRANT_FILE, self._sealed(_GRANT_LABEL, [credential, issuer_key] + pins))
 
-    def _make_keys(self) -> None:
-        """Make both key pairs from the board's generator; a stuck generator makes none."""
-        draws = [self._hal.entropy(32) for _ in range(4)]
-        for index, draw in enumerate(draws):
-            if draw in draws[:index] or len(set(draw)) < 8:
-                raise SignatureError("entropy", None)
-        self.sign_private = _private_key(draws[0], draws[1])
-        self.agree_private = _private_key(draws[2], draws[3])
-        self.sign_public = p256.public_key(self.sign_private)
-        self.agree_public = p256.public_key(self.agree_private)
+    def keep_keys(self, pairs: list) -> None:
+        """Store our key pairs: two private keys, then their public ones. Raises OSError."""
+        self.sign_private, self.agree_private, self.sign_public, self.agree_public = pairs
         # the public keys are kept too: making them again would take half of a board's boot
-        pairs = [self.sign_private, self.agree_private, self.sign_public, self.agree_public]
         write_file(_KEYS_FILE, cbor.encode(pairs + [hashlib.sha256(b"".join(pairs)).digest()]))
+
+    def keep_grant(self, claims: dict, credential: bytes, issuer_key: bytes, pins: list) -> None:
+        """Store what has been granted and verified, and use it. Raises OSError."""
+        self._keep(credential, issuer_key, pins)
+        self._apply(claims, credential, issuer_key, pins)
 
     def request_fields(self, challenge: bytes, board: str, firmware: str) -> dict:
         """Return the fields of the signed EnrolRequest that answers an offer."""
@@ -244,37 +245,15 @@ class Enrolment:
         if self._granting:
             answer(False, "busy")
             return
-        try:
-            digest, payload, signature, _ = statement_digest(
-                "cw/credential", fields["credential"])
-            claims = self.checked(payload)
-            pins = [fields["issuer"], fields["operator"], fields["life_safety"]]
-            for pin in pins:
-                if not p256.is_public_key(key_of(pin)):
-                    raise SignatureError("root key")
-            issuer_key = key_of(pins[ISSUER])
-            verify = p256.VerifyJob(issuer_key, digest, signature)
-        except (DecodeError, SignatureError) as error:
-            answer(False, str(error.code))
-            return
+        from . import enrolling  # once in an element's life
 
-        def verified(job) -> None:
+        def ended(accepted: bool, code: str) -> None:
             self._granting = False
-            forget(self._hal, _TABLES)
-            if not job.valid:
-                answer(False, "credential signature")
-                return
-            try:
-                self._keep(fields["credential"], issuer_key, pins)
-            except OSError as error:
-                answer(False, "flash %s" % error.errno)
-                return
-            self._apply(claims, fields["credential"], issuer_key, pins)
-            answer(True, "")
+            forget(self._hal, _ENROLLING)
+            answer(accepted, code)
 
-        self._granting = self._worker.submit(verify, verified)
-        if not self._granting:
-            answer(False, "busy")
+        self._granting = True
+        enrolling.grant(self, self._worker, fields, ended)
 
     def checked(self, payload: bytes) -> dict:
         """Return the claims of a credential that is for this element and this hardware.
@@ -314,19 +293,3 @@ class Enrolment:
     def valid_at(self, unix_ms: int) -> bool:
         """Return True while the credential is in force: not before its time, not expired."""
         return self.enrolled and self._valid_s[0] <= unix_ms // 1000 < self._valid_s[1]
-
-
-def _private_key(first: bytes, second: bytes) -> bytes:
-    """Return a private key from 64 bytes of entropy: hashed until it is in 1..n-1.
-
-    A hash is outside the range once in 2**32; eight in a row do not happen with a sound hash.
-    """
-    seed = first + second
-    for _ in range(8):
-        seed = hashlib.sha256(seed).digest()
-        try:
-            p256.public_key(seed)
-        except RangeError:
-            continue
-        return seed
-    raise SignatureError("entropy", None)

@@ -14,6 +14,7 @@ class LoadJob:
     """
 
     writes = True
+    reads = True  # at rest no tick has to be waited for
 
     def __init__(self, names: tuple):
         """names: of modules of this package, without it, those that others need first."""

@@ -11,7 +11,8 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from element.bms import FAMILIES, make_protocol
+from element.bms import FAMILIES
+from element.bms.choose import make_protocol
 from element.bms.protocol import BMSProtocol
 from element.protocol.errors import BusError
 from host_tools.bms.daly_ble import DalyBLEProtocol

@@ -16,7 +16,8 @@ from host_tools.links.open_line import open_line
 
 STEP_S = 0.02
 COMMAND_S_MAX = 5.0
-SESSION_S_MAX = 10.0
+# An RP2040 computes for a quarter of a minute until there is one.
+SESSION_S_MAX = 60.0
 RECORD_EVERY_MS = 300_000
 TEXT_SIZE_MAX = 65536
 INTERRUPT_S_MAX = 1.5

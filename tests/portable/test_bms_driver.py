@@ -6,7 +6,7 @@ from fakes import FakeHAL, Loop
 from jbd_script import Script, basic_data, reply
 
 from element import bms
-from element.bms import base, driver, jbd
+from element.bms import base, choose, driver, jbd
 from element.bms.base import BMSDriver, Reading
 from element.bms.protocol import BMSProtocol, ascii_of, names_of, s16, u16
 from element.protocol.errors import RangeError
@@ -388,14 +388,14 @@ def test_a_wish_cuts_a_silent_poll_short():
 def test_a_driver_is_made_by_name():
     hal = FakeHAL()
     for name in bms.FAMILIES:
-        one = bms.make_driver(name, hal, hal.bms_uart)
-        assert one.protocol.name == name == bms.make_protocol(name).name
+        one = choose.make_driver(name, hal, hal.bms_uart)
+        assert one.protocol.name == name == choose.make_protocol(name).name
         assert isinstance(one, BMSDriver) and not one.reading.valid
         assert one.can_switch == (name != "pylontech")
         assert one.error_names() == [] and one.last_error == "never answered"
     for name in ("", "JBD", "ant"):
         try:
-            bms.make_driver(name, hal, hal.bms_uart)
+            choose.make_driver(name, hal, hal.bms_uart)
             raise AssertionError("made " + name)
         except RangeError as error:
             assert error.value == name

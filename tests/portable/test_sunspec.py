@@ -5,11 +5,11 @@ from element_bench import Board
 from fakes import FakeHAL, Loop, make_profile
 from inverter_script import Script
 
-from element.agent import make_stage
 from element.bms.base import FETS_BOTH
 from element.power import base as faults
 from element.power import sunspec as module
 from element.power import sunspec_map as at
+from element.power.choose import make_stage
 from element.power.modbus import Line
 from element.power.sunspec import REFRESH_MS, REVERSION_S, STALE_MS, SunSpec
 from element.power.sunspec_scan import Inverter, scan

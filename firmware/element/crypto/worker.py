@@ -158,7 +158,7 @@ class Worker:
         while self._hal.tight_heap and not self._may_go_on():
             await self._tick_waiter.wait(TICK_MS_MAX)
         self._slice_count += 1
-        if not getattr(job, "writes", False):
+        if not getattr(job, "writes", False) or (self.at_rest and getattr(job, "reads", False)):
             return job.step()
         self._finished = False
         self._writing = job

@@ -46,7 +46,7 @@ def timed_tick(self, now, dt_ms):
     if time.ticks_diff(now, looked) > %d:
         looked = now
         log_heap(self, now)
-        self.log("work %%s" %% work)
+        print("[0] work %%s" %% work)  # the journal would keep it
         held = self.late_ms_max
 agent.Agent.tick = timed_tick
 slots.start()
