@@ -16,6 +16,7 @@ from host_tools.attest.commitment import Committer, Leaf, energy_mwh
 from host_tools.attest.log import CHECKPOINT_KIND
 from host_tools.dispatch.loop import MeterLoop
 from host_tools.dispatch.split import Capability, Split, StepChooser, split
+from host_tools.identity.credentials import Trust
 from host_tools.identity.issuer import Authorities, Issuer
 from host_tools.identity.keyring import Enrolled, Keyring
 from host_tools.interlock.panel import ReleaseDesk, fire_alarm
@@ -52,8 +53,13 @@ class Aggregator:
         self, authorities: Authorities, ledger: Ledger, random_bytes: Callable[[int], bytes],
         profile_of: Callable[[str, bytes], tuple[dict[str, Any], int, str]],
         interval_ms: int = 60000, trim_mw_max: int = 2_000_000,
+        believed: Callable[[], Trust] | None = None,
     ) -> None:
-        """profile_of(port name, request) gives the profile, zone and tenant to enrol with."""
+        """profile_of(port name, request) gives the profile, zone and tenant to enrol with.
+
+        believed: the roots and lists by which elements are judged when they are greeted and once
+        a minute in a session; None looks at the time of their credentials alone.
+        """
         self._authorities = authorities
         self._issuer = Issuer(authorities)
         self._desk = ReleaseDesk(authorities.life_safety)
@@ -63,7 +69,7 @@ class Aggregator:
         self._random = random_bytes
         self._profile_of = profile_of
         self._interval_ms = interval_ms
-        self._keyring = Keyring(authorities.party, {})
+        self._keyring = Keyring(authorities.party, {}, believed)
         self._challenges: dict[bytes, bytes] = {}
         self._sync_at: dict[str, int] = {}
         self._interval_end_ms: int | None = None

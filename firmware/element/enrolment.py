@@ -114,8 +114,10 @@ class Enrolment:
         self._use_revoked(numbers, entries)
 
     def _use_revoked(self, numbers: bytes, entries: bytes) -> None:
+        if numbers[8:] != self.pins[OPERATOR][:4]:
+            return  # of an operator's key that has gone since: the new one signs its own
         self.revocation_number = int.from_bytes(numbers[:4], "big")
-        self._raise_floor(int.from_bytes(numbers[4:], "big"))
+        self._raise_floor(int.from_bytes(numbers[4:8], "big"))
         self.revoked = bytes(entries)
 
     def _raise_floor(self, unix_s: int) -> None:
@@ -186,19 +188,29 @@ class Enrolment:
             raise SignatureError("grant tag")
         return parts
 
-    def keep_revoked(self, number: int, issued_unix_s: int, entries: bytes) -> None:
-        """Store the operator's list in place of the one before, and use it. Raises OSError."""
-        numbers = number.to_bytes(4, "big") + issued_unix_s.to_bytes(4, "big")
+    def keep_revoked(self, number: int, seen_unix_s: int, entries: bytes) -> None:
+        """Store the operator's list in place of the one before, and use it. Raises OSError.
+
+        seen_unix_s: its date, 0 when no clock has said that this is not in the future.
+        """
+        numbers = number.to_bytes(4, "big") + seen_unix_s.to_bytes(4, "big") \
+            + self.pins[OPERATOR][:4]
         write_file(_REVOKED_FILE, self._sealed(_REVOKED_LABEL, [numbers, entries]))
         self._use_revoked(numbers, entries)
 
     def keep_pin(self, index: int, pin: bytes, not_before_unix_s: int) -> None:
-        """Store a root's next key in place of the one before, and use it. Raises OSError."""
+        """Store a root's next key in place of the one before, and use it. Raises OSError.
+
+        With the operator's key goes its list: a thief's must not stand in the way of the next.
+        """
         pins = list(self.pins)
         pins[index] = pin
         self._keep(self.credential, self.credential_key, pins)
         self.pins = pins
         self._raise_floor(not_before_unix_s)
+        if index == OPERATOR:
+            self.revocation_number = 0
+            self.revoked = b""
 
     def keep_credential(self, credential: bytes, claims: dict) -> None:
         """Store our credential renewed: verified with the issuer's key, `checked`, our limits.

@@ -133,6 +133,8 @@ class Service:
                 self._slots, self._slots.other(state[0]), agent.enrolment.issuer_key,
                 agent.worker, self._at_rest, self._answer, agent.log)
             self._updater.on_commit = self.restart_soon
+        # the root may have gone on to its next key since the last piece
+        self._updater.issuer_key = self._agent.enrolment.issuer_key
         self._updater.on_message(fields)
 
     def _answer(self, fields: dict) -> None:

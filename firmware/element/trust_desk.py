@@ -115,6 +115,17 @@ class TrustDesk:
 
         return key, keep
 
+    def _dated(self, signed_unix_s: int) -> int:
+        """Return the time, 0 while the clock is not set. Raises SignatureError for a future date.
+
+        The clock is never set to before what a root has signed: a date in the future, of a key
+        that was stolen, would stop it.
+        """
+        unix_s = self._port.unix_s()
+        if unix_s and signed_unix_s > unix_s + SKEW_S:
+            raise SignatureError("dated in the future")
+        return unix_s
+
     def _revocations(self, statement: bytes, payload: bytes) -> tuple:
         """Return (key that must have signed, what to do then) for the operator's list."""
         fields = _fields(trust.REVOCATION_LIST, payload)
@@ -125,9 +136,11 @@ class TrustDesk:
             raise DecodeError("list too long for an element")
         if len(entries) % trust.ENTRY_SIZE:
             raise DecodeError("entries", len(entries))
+        unix_s = self._dated(fields["issued_unix_s"])
 
         def keep() -> None:
-            self._enrolment.keep_revoked(fields["number"], fields["issued_unix_s"], entries)
+            self._enrolment.keep_revoked(
+                fields["number"], fields["issued_unix_s"] if unix_s else 0, entries)
             self._port.check()
 
         return self._enrolment.operator_key, keep
@@ -143,6 +156,7 @@ class TrustDesk:
             raise SignatureError(_KNOWN)
         if claims["issued_unix_s"] <= enrolment.issued_unix_s:
             raise SignatureError("older than the present one")
+        self._dated(claims["issued_unix_s"])
         present = _fields(schema.CREDENTIAL, cose.sign1_parse(enrolment.credential)[2])
         for name in ("subject", "profile", "zone", "tenant"):
             if claims[name] != present[name]:

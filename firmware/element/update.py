@@ -48,7 +48,7 @@ class Updater:
     def __init__(self, slots, slot: str, issuer_key: bytes, worker, at_rest, answer, log):
         self._slots = slots
         self._slot = slot
-        self._issuer_key = issuer_key
+        self.issuer_key = issuer_key
         self._worker = worker
         self._at_rest = at_rest
         self._answer_with = answer
@@ -136,7 +136,7 @@ class Updater:
                 self._answer(code)
 
         self._busy = self._worker.submit(
-            p256.VerifyJob(self._issuer_key, digest, signature), verified)
+            p256.VerifyJob(self.issuer_key, digest, signature), verified)
         return None if self._busy else "busy"
 
     def _accepted(self, fields: dict, manifest: bytes):

@@ -36,6 +36,10 @@ SILENCE_MS_MAX = 3000
 # Keys of a session are changed this often, which costs no handshake.
 REKEY_PERIOD_MS = 86_400_000
 REKEY_REPEAT_MS = 5000
+# In a session: how often its element is judged again, and told what its roots have signed.
+NEWS_PERIOD_MS = 60_000
+# A panel with nothing to say says that it is there.
+ALIVE_MS = 2000
 
 _TAG_ENCRYPT0 = 0xD0
 
@@ -82,6 +86,10 @@ class ElementPort:
         self._telling: tuple[bytes, int] | None = None  # (digest, since when)
         self._rekey: tuple[bytes, int] | None = None  # (context, when it was last asked for)
         self._rekeyed_ms = 0
+        self._here: dict[str, Any] | None = None  # what the element last said of itself
+        self._news_ms = 0
+        self._sent_count = 0
+        self._alive = (0, 0)  # (what was sent, when)
         self._greeted: bytes | None = None  # whom the handshake is with
         self._nonce = b""
         self._challenge = b""
@@ -111,6 +119,8 @@ class ElementPort:
         silent = heard is None or now_ms - heard > SILENCE_MS_MAX
         if self._session is not None and not silent \
                 and self._keep_keys(self._session, now_ms):
+            self._keep_alive(now_ms)
+            self._tell_news(now_ms)
             return
         if self._handshake is not None:
             if not self._handshake.is_over(now_ms):
@@ -125,6 +135,32 @@ class ElementPort:
             self._who_at_ms = now_ms
             self._nonce = self._random(16)
             self._send_plain(schema.WHO, {"host_nonce": self._nonce})
+
+    def _keep_alive(self, now_ms: int) -> None:
+        """Say something now and then: a network line gives a silent panel's place away."""
+        if self._sent_count != self._alive[0]:
+            self._alive = (self._sent_count, now_ms)
+        elif now_ms - self._alive[1] >= ALIVE_MS:
+            self.send(schema.STATEMENT_ACK, {"counter": 0})  # acknowledges nothing
+
+    def _tell_news(self, now_ms: int) -> None:
+        """Judge the element of a session again, and tell it what its roots have signed since.
+
+        A session whose element may not take part any more ends here; see `enrol_error`.
+        """
+        if self._telling is not None and now_ms - self._telling[1] < TRUST_MS_MAX:
+            return
+        self._telling = None
+        if self.keyring is None or self._here is None or now_ms - self._news_ms < NEWS_PERIOD_MS:
+            return
+        self._news_ms = now_ms
+        enrolled = self.keyring.known.get(self._here["element_id"])
+        why = "" if enrolled is None else self.keyring.refusal(enrolled, now_ms // 1000)
+        if why:
+            self._session = None
+            self.enrol_error = f"element {self._here['element_id'].hex()}: its credential is {why}"
+        else:
+            self._tell(self.keyring, self._here, now_ms)
 
     def _keep_keys(self, session: SealedSession, now_ms: int) -> bool:
         """Ask for new keys once in a while, again until the element has heard it.
@@ -174,6 +210,7 @@ class ElementPort:
         if self._session is None:
             return False
         self._send(encode_frame(self._session.protect(codec.encode_message(kind, fields))))
+        self._sent_count += 1
         return True
 
     def _send_plain(self, kind: int, fields: dict[str, Any]) -> None:
@@ -255,16 +292,24 @@ class ElementPort:
         if why:
             self.enrol_error = f"element {enrolled.element_id.hex()}: its credential is {why}"
             return
+        self._here = here
+        self._news_ms = now_ms
+        if self._tell(keyring, here, now_ms):
+            return
+        if self._handshake is None:
+            self._greeted = enrolled.element_id
+            self._handshake = Handshake(keyring.party, enrolled, self._random, now_ms)
+            self._send_handshake()
+
+    def _tell(self, keyring: Keyring, here: dict[str, Any], now_ms: int) -> bool:
+        """Tell the first thing that an element has not heard; False when there is nothing."""
         for statement in keyring.news(here):
             digest = hashlib.sha256(statement).digest()[:8]
             if now_ms - self._told.get(digest, -TOLD_MS) >= TOLD_MS:
                 self._telling = (digest, now_ms)
                 self._send_plain(schema.TRUST, {"statement": statement})
-                return
-        if self._handshake is None:
-            self._greeted = enrolled.element_id
-            self._handshake = Handshake(keyring.party, enrolled, self._random, now_ms)
-            self._send_handshake()
+                return True
+        return False
 
     def _on_trust_result(self, fields: dict[str, Any], now_ms: int) -> None:
         """Go on; what was refused is not told again soon, and said."""

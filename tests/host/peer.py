@@ -14,8 +14,10 @@ from host_tools import codec
 from host_tools.aggregator import Aggregator
 from host_tools.identity.aead import ccm_open, ccm_seal
 from host_tools.identity.exchange import CRYPTO, lift
+from host_tools.identity.credentials import Trust
 from host_tools.identity.issuer import Authorities
 from host_tools.identity.keys import make_key_pair
+from host_tools.identity.revocation import Revocations
 from host_tools.ledger.store import Ledger
 
 START_MS = 1_767_225_600_000
@@ -175,8 +177,10 @@ class Site:
         self.peer = Peer()
         rng = random.Random(7)
         self.authorities = Authorities.make(rng.randbytes)
+        self.revocations: dict[str, Revocations] = {}
         self.aggregator = Aggregator(
-            self.authorities, Ledger(), rng.randbytes, lambda name, _: (lowest_profile(), 3, ""))
+            self.authorities, Ledger(), rng.randbytes, lambda name, _: (lowest_profile(), 3, ""),
+            believed=lambda: Trust(self.authorities.roots, self.revocations))
         self.port = self.aggregator.add_port("one", self.peer.take)
         self.now_ms = START_MS
 

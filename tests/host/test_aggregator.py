@@ -1,14 +1,18 @@
 """The host's end of the line and the aggregator: enrolment, sessions, statements, dispatch."""
 
 import hashlib
+import random
 
 import pytest
 
 from element.protocol import codes, schema
 from element.protocol.errors import SignatureError
+from hil.benchmarks.host import lowest_profile
 from host_tools import codec
+from host_tools.aggregator import Aggregator
 from host_tools.attest.archive import Verifier
 from host_tools.identity.issuer import Issuer
+from host_tools.identity.revocation import Revocation, Revocations
 
 from .peer import START_MS, Peer, Site
 
@@ -96,6 +100,61 @@ def test_an_element_enrolled_elsewhere_is_named() -> None:
     site.step()
     assert "enrolled with another host" in site.port.enrol_error
     assert not site.port.has_session
+
+
+def revoke(site: Site, at_unix_s: int) -> None:
+    """Put the peer on the issuer's list."""
+    entry = Revocation(site.peer.id, at_unix_s, 1)
+    site.revocations["issuer"] = Revocations(1, at_unix_s, at_unix_s + 86400, (entry,))
+
+
+def test_a_revoked_element_is_not_greeted_and_its_session_ends() -> None:
+    site = Site().connect()
+    site.peer.telemetry()
+    site.pump()
+    site.aggregator.target = lambda _: 1_000_000
+    site.step()
+    setpoints = site.peer.kinds().count(schema.SETPOINT)
+    assert setpoints > 0
+    revoke(site, site.now_ms // 1000)
+    for _ in range(62):
+        site.peer.telemetry()
+        site.pump()
+        site.step()
+    assert not site.port.has_session and "revoked" in site.port.enrol_error
+    assert "key-compromised" in site.port.enrol_error
+    after = site.peer.kinds().count(schema.SETPOINT)
+    for _ in range(5):
+        site.step()
+    assert site.peer.kinds().count(schema.SETPOINT) == after
+    assert not site.port.has_session and "revoked" in site.port.enrol_error
+    # who is not on the list takes part again
+    site.revocations.clear()
+    for _ in range(3):
+        site.step()
+    assert site.port.has_session and site.port.enrol_error == ""
+
+
+def test_an_aggregator_goes_on_after_a_restart() -> None:
+    """The same ledger: what was acknowledged is known, chain and log go on."""
+    site = Site().connect()
+    first, second = site.peer.record(), site.peer.record()
+    assert _push(site, first) == [1]
+    site.aggregator.commit_interval(START_MS + 120_000)
+    again = Aggregator(site.authorities, site.aggregator.ledger, random.Random(9).randbytes,
+                       lambda name, _: (lowest_profile(), 3, ""))
+    again.add_port("one", site.peer.take)
+    again._keyring.known.update(site.aggregator._keyring.known)
+    site.aggregator, site.port = again, again.ports["one"]
+    site.peer.heard.clear()
+    site.connect()
+    assert _push(site, second) == [2] and again.counters.gaps == 0
+    assert _push(site, first) == [2, 1] and again.counters.duplicates == 1
+    again.commit_interval(START_MS + 240_000)
+    numbers = [codec.decode_statement(schema.INTERVAL_COMMITMENT, codec.peek(one)[2])["number"]
+               for kind, _, _, _, one in again.ledger.statements()
+               if kind == schema.INTERVAL_COMMITMENT]
+    assert numbers == [1, 2]
 
 
 def _push(site: Site, statement: bytes) -> list[int]:

@@ -158,22 +158,49 @@ def test_no_clock_is_set_to_before_what_a_root_has_signed():
         element = Element()
         element.enrol()
         element.open(sync=False)
+        element.sync(NOW_MS + 1000 * 5000)
         element.host.plain(schema.TRUST, {"statement": revocations(1, issued_unix_s=NOW_S + 5000)})
         element.run(500)
-        for life in range(2):
-            clock = element.agent.clock
-            assert element.agent.enrolment.floor_unix_s == NOW_S + 5000
-            for early_s in (SKEW_S + 1, 5000, 86_400 * 365):
-                element.sync(NOW_MS + 1000 * (5000 - early_s))
-                assert not clock.is_set
-            element.sync(NOW_MS + 1000 * (5000 - SKEW_S))
-            assert clock.is_set and element.agent.refused_count == 3
-            # nor is one that runs turned back
-            element.sync(NOW_MS)
-            assert element.agent.refused_count == 4
-            assert clock.unix_ms(element.hal.ticks_ms()) >= NOW_MS + 1000 * (5000 - SKEW_S)
-            if not life:
-                element = element.restart()
-                element.open(sync=False)
+        assert element.agent.enrolment.floor_unix_s == NOW_S + 5000
+        element = element.restart()
+        element.open(sync=False)
+        clock = element.agent.clock
+        assert element.agent.enrolment.floor_unix_s == NOW_S + 5000
+        for early_s in (SKEW_S + 1, 5000, 86_400 * 365):
+            element.sync(NOW_MS + 1000 * (5000 - early_s))
+            assert not clock.is_set
+        element.sync(NOW_MS + 1000 * (5000 - SKEW_S))
+        assert clock.is_set and element.agent.refused_count == 3
+        # nor is one that runs turned back
+        element.sync(NOW_MS)
+        assert element.agent.refused_count == 4
+        assert clock.unix_ms(element.hal.ticks_ms()) >= NOW_MS + 1000 * (5000 - SKEW_S)
 
     in_folder("desk_floor", body)
+
+
+def test_a_date_in_the_future_stops_no_clock():
+    """Whoever has stolen the operator's key must not put an element out of service for good."""
+    def body():
+        far_s = 0xFFFFFFFF
+        bench = Bench()
+        assert bench.clock.set(NOW_MS)
+        before = bench.kept()
+        assert bench.tell(revocations(1, issued_unix_s=NOW_S + SKEW_S + 1)) == "dated in the future"
+        assert bench.kept() == before
+        # without a clock nobody can tell: the list counts, its date does not
+        other = bench.restart()
+        floor_s = other.enrolment.floor_unix_s
+        assert other.tell(revocations(far_s, issued_unix_s=far_s)) == ""
+        for bench in (other, other.restart()):
+            assert bench.enrolment.floor_unix_s == floor_s
+            assert bench.enrolment.revocation_number == far_s
+        # and what the stolen key has signed goes with it
+        following = next_of(OPERATOR)
+        assert other.tell(rotation(trust.ROLE_OPERATOR, OPERATOR)) == ""
+        for bench in (other, other.restart()):
+            assert bench.enrolment.revocation_number == 0 and bench.enrolment.revoked == b""
+        assert other.tell(revocations(2, signer=following)) == ""
+        assert other.restart().enrolment.revocation_number == 2
+
+    in_folder("lists_future", body)
