@@ -74,7 +74,7 @@ def judge(fault: Fault, folder: Path) -> Verdict:
         trial = Trial(scenario_for(fault), SEED, folder / f"{fault.name}-{phase_ms}")
         if fault.pattern is not None:
             trial.pattern = fault.pattern
-        outcome = trial.run(fault.inject, phase_ms)
+        outcome = trial.run(fault.inject, phase_ms, fault.watch_ms)
         outcomes.append(outcome)
         problems += [f"at +{phase_ms} ms: {problem}" for problem in _problems(fault, outcome)]
     return Verdict(fault, tuple(outcomes), tuple(problems))

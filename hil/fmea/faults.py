@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from hil.fmea.trial import Trial
+from hil.fmea.trial import WATCH_MS, Trial
 
 SAFE_MS_MAX = 2000
 INTERLOCK_MS_MAX = 300
@@ -35,6 +35,7 @@ class Fault:
     kind: Literal["converter", "bms_fets", "relay", "sunspec"] = "converter"
     bms: Literal["jbd", "daly", "jk", "pylontech"] = "jbd"
     pattern: tuple[float, ...] | None = None
+    watch_ms: int = WATCH_MS  # a board that restarts reports when it has a session again
 
 
 def _mode(mode: str) -> Callable[[Trial], None]:
@@ -200,7 +201,8 @@ FAULTS: tuple[Fault, ...] = (
           "pins fall to off by themselves", "off during the boot of 1.5 s; then as asked",
           _kill, limit_ms=INTERLOCK_MS_MAX),
     Fault("board-hang", "board", "the program hangs with its outputs on",
-          "hardware watchdog, starved", _SAFE_TRIP, _hang, ("watchdog",)),
+          "hardware watchdog, starved", _SAFE_TRIP, _hang, ("watchdog",),
+          watch_ms=15_000),
     Fault("sensor-frozen", "current sensor", "stuck at its last reading",
           "the BMS's current, or power that does not follow", _SAFE_TRIP, _sensor_frozen,
           ("current measurements disagree", "not actuated", "over-current"),

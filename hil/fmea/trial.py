@@ -26,7 +26,7 @@ from host_tools.ledger.store import Ledger
 # Enrolled, clock set, BMS read, and some seconds at power.
 READY_MS = 16_000
 FAULT_MS = 24_000
-WATCH_MS = 15_000
+WATCH_MS = 10_000
 LOOK_MS = 10
 STEP_MS = 1500
 # Zero for this long is safe; a fault that heals lets power be asked for anew after it.

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from random import Random
 from typing import Any
 
-from element.bms import make_protocol
 from element.bms.base import CELLS_MAX, Reading
+from element.bms.choose import make_protocol
 from element.bms.protocol import BMSProtocol
 from element.protocol.errors import DecodeError
 from hil.devices import BMS_FAMILIES, daly_frames, jbd_frames, jk_frames, pylontech_frames

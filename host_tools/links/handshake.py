@@ -13,7 +13,7 @@ from host_tools.identity.aead import ccm_open, ccm_seal
 from host_tools.identity.exchange import HostInitiator
 from host_tools.identity.keyring import Enrolled, Party
 
-# An RP2040 takes 2.4 s to answer message_1, and as long to examine message_3.
+# A lost message costs that much. An RP2040 takes 7 s to answer; what comes again it passes over.
 REPEAT_MS = 2500
 # While power flows its ticks come first, and there may be records to sign before it.
 HANDSHAKE_MS_MAX = 40_000

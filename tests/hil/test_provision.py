@@ -60,7 +60,7 @@ def enrolment(pico: TappedPico, folder: Path) -> None:
     assert (entry.zone, entry.tenant, entry.role, entry.board) == (3, "acme", "column", "rpi_pico")
     assert entry.port == pico.port and entry.element_id in out
     element_id = bytes.fromhex(entry.element_id)
-    claims = site.keyring()[element_id].claims
+    claims = site.keyring().known[element_id].claims
     assert claims["zone"] == 3 and claims["profile"]["role"] == "column"
     before = (folder / "elements" / f"{entry.element_id}.json").read_bytes()
     for other in (folder, folder.with_name("another")):

@@ -13,8 +13,8 @@ from hil.benchmarks.host import lowest_profile
 from host_tools import codec
 from host_tools.aggregator import Aggregator
 from host_tools.identity.aead import ccm_open, ccm_seal
-from host_tools.identity.exchange import CRYPTO, lift
 from host_tools.identity.credentials import Trust
+from host_tools.identity.exchange import CRYPTO, lift
 from host_tools.identity.issuer import Authorities
 from host_tools.identity.keys import make_key_pair
 from host_tools.identity.revocation import Revocations

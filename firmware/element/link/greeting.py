@@ -49,6 +49,7 @@ class Greeting:
         self._answer = None
         self._message_1 = b""
         self._message_2 = b""
+        self._message_3 = b""
         self._party = None  # (claims, digest of its credential's content, signature, its hash)
 
     def over(self, now: int) -> bool:
@@ -58,10 +59,11 @@ class Greeting:
 
     def on_message_1(self, message: bytes) -> bool:
         """Begin, or answer again what came again; False when another handshake is going on."""
-        if self._state == _WAITING:
-            if message == self._message_1:
+        if message == self._message_1 and self._state != _OVER:
+            if self._state == _WAITING:
                 self._send_2()
-                return True
+            return True
+        if self._state == _WAITING:
             if self._hal.ticks_diff(self._hal.ticks_ms(), self._at) < HOLD_MS:
                 return False
         elif self._state != _OVER:
@@ -98,7 +100,8 @@ class Greeting:
     def on_message_3(self, message: bytes) -> bool:
         """Check who greets; False for a message that is not expected now."""
         if self._state != _WAITING:
-            return False
+            return self._state == _CHECKING and message == self._message_3
+        self._message_3 = message
         self._begin(FinishJob(self._responder, self._answer, message), self._finished, _CHECKING)
         return True
 
