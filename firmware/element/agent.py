@@ -215,11 +215,11 @@ class Agent:
                     # overrun: start a new grid rather than chase the old one
                     due = hal.ticks_ms()
             if hal.ticks_diff(now, self._heap_at) >= HEAP_PERIOD_MS:
-                self.log_heap(now)
+                self._log_heap(now)
             self.worker.after_tick(now, due)
             await self._wait_for_tick(due, last)
 
-    def log_heap(self, now: int) -> None:
+    def _log_heap(self, now: int) -> None:
         """Log the heap in use: a leak shows over days, long before it stops anything."""
         self._heap_at = now
         gc.collect()

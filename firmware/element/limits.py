@@ -42,23 +42,6 @@ class Profile:
             BUCKET_MWH_MAX, 2 * self.energy_mwh_rated // 1000 * self.day_cycles_milli_max)
 
 
-def profile_error(fields: dict):
-    """Return the name of a field of a profile that contradicts the others, or None."""
-    for low, high in (("soc_bp_min", "soc_bp_max"), ("cell_mv_min", "cell_mv_max"),
-                      ("temperature_mdegc_discharge_min", "temperature_mdegc_discharge_max"),
-                      ("temperature_mdegc_charge_min", "temperature_mdegc_charge_max")):
-        if fields[low] >= fields[high]:
-            return low
-    for name in ("discharge_bp_at_soc", "charge_bp_at_soc"):
-        curve = fields[name]
-        if len(curve) & 1:
-            return name
-        for index in range(2, len(curve), 2):
-            if curve[index] <= curve[index - 2]:
-                return name
-    return None
-
-
 def share_bp(curve: list, soc_bp: int) -> int:
     """Return the share of the largest power at soc_bp: linear between the points, flat beyond.
 

@@ -8,8 +8,9 @@ when it has been dealt with. Ref: protocol/trust.py.
 
 import hashlib
 
+from . import enrolling
 from .crypto import p256
-from .enrolment import ISSUER, LIFE_SAFETY, OPERATOR, number_of
+from .enrolment import ISSUER, LIFE_SAFETY, OPERATOR
 from .link.host_port import SKEW_S
 from .protocol import cbor, cose, schema, trust
 from .protocol.errors import DecodeError, RangeError, SignatureError
@@ -23,6 +24,11 @@ _NO_MEMORY = "no memory now"
 ENTRIES_SIZE_MAX = 100 * trust.ENTRY_SIZE
 # What may be asked for again leaves room in the worker's queue for records.
 _SPARE = 8
+
+
+def _number_of(pin: bytes) -> int:
+    """Return which of a root's keys this is, from 1."""
+    return int.from_bytes(pin[:4], "big")
 
 
 class _KeepJob:
@@ -94,9 +100,9 @@ class TrustDesk:
             raise SignatureError("not a root of an element")
         pin = self._enrolment.pins[index]
         number = fields["number"]
-        if number <= number_of(pin):
+        if number <= _number_of(pin):
             raise SignatureError(_KNOWN)
-        if number != number_of(pin) + 1:
+        if number != _number_of(pin) + 1:
             raise SignatureError("a rotation before it is missing")
         key = schema.raw_key(fields["key"])
         if hashlib.sha256(key).digest() != pin[68:]:
@@ -106,8 +112,8 @@ class TrustDesk:
             raise SignatureError("not yet in force")
 
         def keep() -> None:
-            self._enrolment.keep_pin(
-                index, number.to_bytes(4, "big") + key + fields["next_hash"],
+            enrolling.keep_pin(
+                self._enrolment, index, number.to_bytes(4, "big") + key + fields["next_hash"],
                 fields["not_before_unix_s"])
             if index == OPERATOR:
                 self._port.end_sessions()
@@ -139,8 +145,9 @@ class TrustDesk:
         unix_s = self._dated(fields["issued_unix_s"])
 
         def keep() -> None:
-            self._enrolment.keep_revoked(
-                fields["number"], fields["issued_unix_s"] if unix_s else 0, entries)
+            enrolling.keep_revoked(
+                self._enrolment, fields["number"],
+                fields["issued_unix_s"] if unix_s else 0, entries)
             self._port.check()
 
         return self._enrolment.operator_key, keep
@@ -163,7 +170,8 @@ class TrustDesk:
                 raise SignatureError("another " + name)
 
         def keep() -> None:
-            enrolment.keep_credential(statement, claims)
+            enrolling.keep_grant(
+                enrolment, claims, statement, enrolment.issuer_key, enrolment.pins)
 
         return enrolment.issuer_key, keep
 

@@ -98,7 +98,8 @@ def compile_sources(texts: dict[str, str], mpy_cross: Sequence[str]) -> dict[str
     compiled = {}
     for name, text in texts.items():
         # the same text by the same compiler is the same code: 80 processes take four seconds
-        kept = cache / sha256_hex(b"\x00".join((compiler, name.encode(), text.encode())))
+        kept = cache / sha256_hex(b"\x00".join(
+            (compiler, _said(name).encode(), text.encode())))
         if not kept.exists():
             _compile(mpy_cross, name, text, kept)
         compiled[name.removesuffix(".py") + ".mpy"] = kept.read_bytes()
@@ -111,11 +112,16 @@ def _cache_folder() -> Path:
     return folder
 
 
+def _said(name: str) -> str:
+    """Return what tracebacks call a file; every name stays in a board's memory."""
+    return name.removeprefix("element/").removesuffix(".py")
+
+
 def _compile(mpy_cross: Sequence[str], name: str, text: str, kept: Path) -> None:
     with tempfile.TemporaryDirectory(dir=kept.parent) as folder:
         source, target = Path(folder, "source.py"), Path(folder, "source.mpy")
         source.write_text(text, encoding="utf-8")
-        _run([*mpy_cross, "-O3", "-s", name, str(source), "-o", str(target)], name)
+        _run([*mpy_cross, "-O3", "-s", _said(name), str(source), "-o", str(target)], name)
         target.replace(kept)
 
 

@@ -5,7 +5,7 @@ import os
 from fakes import FakeHAL, drain, in_folder, profile_fields
 from panel import AGREE, ISSUER, NOW_MS, STRANGER, grant_for, pin_of, sign1
 
-from element import enrolment as enrolment_module
+from element import enrolling
 from element.crypto.worker import Worker
 from element.enrolment import Enrolment
 from element.protocol import cbor, codes, schema
@@ -182,17 +182,17 @@ def test_a_grant_that_comes_while_one_is_checked_is_refused():
 def test_flash_that_does_not_take_the_grant_leaves_the_element_unenrolled():
     def body():
         bench = Bench()
-        real = enrolment_module.write_file
+        real = enrolling.write_file
 
         def fail(path, data):
             raise OSError(28, "full")
 
-        enrolment_module.write_file = fail
+        enrolling.write_file = fail
         try:
             bench.grant(grant_for(bench.enrolment))
             answers = bench.settle()
         finally:
-            enrolment_module.write_file = real
+            enrolling.write_file = real
         assert answers == [(False, "flash 28")] and not bench.enrolment.enrolled
         bench.grant(grant_for(bench.enrolment))
         assert bench.settle()[-1] == (True, "")
@@ -244,7 +244,7 @@ def test_a_sealed_credential_with_a_wrong_signature_is_refused_after_the_boot():
         for change, good in ((0, True), (1, False)):
             parts[0] = parts[0][:-1] + bytes((parts[0][-1] ^ change,))
             with open("grant.cbor", "wb") as file:
-                file.write(bench.enrolment._sealed(b"cellwall grant 2", parts))
+                file.write(enrolling.sealed(bench.enrolment, b"cellwall grant 2", parts))
             again = reloaded()
             assert again.enrolment.enrolled and not again.enrolment.proven
             again.enrolment.prove()

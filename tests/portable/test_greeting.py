@@ -18,6 +18,7 @@ from panel import (
     pin_of,
 )
 
+from element import enrolling
 from element.clock import Clock
 from element.crypto import handshake
 from element.crypto.ccm import ccm_open, ccm_seal
@@ -337,7 +338,7 @@ def test_who_vouches_anew_ends_what_the_one_before_vouched_for():
         bench = Bench()
         bench.greet()
         following = next_of(OPERATOR)
-        bench.enrolment.keep_pin(OPERATOR_PIN, pin_of(following, 2), NOW_S)
+        enrolling.keep_pin(bench.enrolment, OPERATOR_PIN, pin_of(following, 2), NOW_S)
         bench.port.end_sessions()
         assert not bench.port.has_session and bench.port.vouched == []
         why = "party credential not the operator's"

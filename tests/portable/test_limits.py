@@ -2,7 +2,7 @@
 
 from fakes import good_reading, make_profile, make_usage, profile_fields
 
-from element import limits
+from element import enrolling, limits
 from element.protocol import codes
 
 FETS = codes.KIND_BMS_FETS
@@ -603,7 +603,7 @@ def test_an_envelope_that_does_not_exist_is_never_the_narrowest():
 
 
 def test_a_profile_that_contradicts_itself_is_named():
-    assert limits.profile_error(profile_fields()) is None
+    assert enrolling.profile_error(profile_fields()) is None
     for name, value in (
         ("soc_bp_min", 9000), ("soc_bp_min", 9001), ("cell_mv_min", 3600),
         ("temperature_mdegc_discharge_min", 50_000), ("temperature_mdegc_charge_min", 45_000),
@@ -611,11 +611,11 @@ def test_a_profile_that_contradicts_itself_is_named():
         ("charge_bp_at_soc", [5, 2, 4, 3]), ("charge_bp_at_soc", [1, 2, 3]),
         ("charge_bp_at_soc", [1000, 0, 2000, 5, 1500, 7]),
     ):
-        assert limits.profile_error(profile_fields(**{name: value})) == name, (name, value)
+        assert enrolling.profile_error(profile_fields(**{name: value})) == name, (name, value)
     # the SoC must rise from point to point, the share need not
     for curve in ([4, 2, 5, 3], [4, 3, 5, 2], [1000, 10000, 9000, 0], [1, 2, 3, 2, 4, 2]):
         for name in ("discharge_bp_at_soc", "charge_bp_at_soc"):
-            assert limits.profile_error(profile_fields(**{name: curve})) is None, curve
+            assert enrolling.profile_error(profile_fields(**{name: curve})) is None, curve
 
 
 def test_every_refusal_has_its_number():

@@ -22,7 +22,7 @@ from panel import (
     sign1,
 )
 
-from element import enrolment as enrolment_module
+from element import enrolling
 from element.crypto.worker import JOBS_MAX
 from element.link import host_port
 from element.link.host_port import SKEW_S
@@ -200,7 +200,7 @@ def test_a_flash_that_takes_nothing_leaves_all_as_it_was():
     def body():
         bench = Bench()
         bench.greet()
-        real = enrolment_module.write_file
+        real = enrolling.write_file
 
         def failing(error):
             def fail(path, data):
@@ -212,11 +212,11 @@ def test_a_flash_that_takes_nothing_leaves_all_as_it_was():
         try:
             for error, code in ((OSError(28, "full"), "flash 28"), (OSError(5, "io"), "flash 5"),
                                 (MemoryError(), "no memory now")):
-                enrolment_module.write_file = failing(error)
+                enrolling.write_file = failing(error)
                 for statement in statements:
                     bench.refuses(code, statement)
         finally:
-            enrolment_module.write_file = real
+            enrolling.write_file = real
         assert bench.port.has_session and bench.enrolment.proven
         # told again it is taken
         for statement in statements:
@@ -300,7 +300,7 @@ def test_under_power_the_flash_is_written_right_after_a_tick():
     def body():
         element = Element().ready().at_power()
         worker, enrolment = element.agent.worker, element.agent.enrolment
-        after_tick, write_file = worker.after_tick, enrolment_module.write_file
+        after_tick, write_file = worker.after_tick, enrolling.write_file
         inside, writes = [], []
 
         def watched(now, due):
@@ -312,14 +312,14 @@ def test_under_power_the_flash_is_written_right_after_a_tick():
             writes.append((path, len(inside), element.hal.enabled))
             write_file(path, data)
 
-        worker.after_tick, enrolment_module.write_file = watched, noted
+        worker.after_tick, enrolling.write_file = watched, noted
         try:
             for statement in (rotation(trust.ROLE_ISSUER, ISSUER), revocations(1),
                               renewal(element.agent, next_of(ISSUER))):
                 element.host.plain(schema.TRUST, {"statement": statement})
                 element.at_power(seconds=1)
         finally:
-            enrolment_module.write_file = write_file
+            enrolling.write_file = write_file
         assert [answer["code"] for answer in element.all(schema.TRUST_RESULT)] == [""] * 3
         assert writes == [("grant.cbor", 1, True), ("revoked.cbor", 1, True),
                           ("grant.cbor", 1, True)]

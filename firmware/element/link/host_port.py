@@ -29,7 +29,7 @@ _IN_ORDER = (schema.TIME_SYNC,)
 _SESSION = ("crypto.ccm", "protocol.encrypt0", "protocol.exporter", "protocol.sealed")
 _GREETING = ("protocol.rare", "protocol.trust", "protocol.edhoc", "protocol.edhoc_responder",
              "crypto.handshake", "link.greeting")
-_TRUST_DESK = ("protocol.rare", "protocol.trust", "trust_desk")
+_TRUST_DESK = ("protocol.rare", "enrolling", "protocol.trust", "trust_desk")
 
 
 class Peer:
