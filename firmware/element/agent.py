@@ -215,14 +215,13 @@ class Agent:
                     # overrun: start a new grid rather than chase the old one
                     due = hal.ticks_ms()
             if hal.ticks_diff(now, self._heap_at) >= HEAP_PERIOD_MS:
-                self._log_heap(now)
+                self._heap_at = now
+                self.worker.on_collected = self._log_heap
             self.worker.after_tick(now, due)
             await self._wait_for_tick(due, last)
 
-    def _log_heap(self, now: int) -> None:
+    def _log_heap(self) -> None:
         """Log the heap in use: a leak shows over days, long before it stops anything."""
-        self._heap_at = now
-        gc.collect()
         if hasattr(gc, "mem_alloc"):  # CPython, which runs the tests, has no such number
             self.log("heap %d used, %d free" % (gc.mem_alloc(), gc.mem_free()))
 
@@ -334,8 +333,10 @@ class Agent:
                 await hal.link_uart.wait_rx(wait_ms)
             # one message at a time: each takes a small board as long as a tick may be late
             for payload in self.port.payloads():
+                await self.worker.room()
                 self.port.take(payload)
                 await hal.relax()
+            await self.worker.room()
             now = hal.ticks_ms()
             control = self.control
             changed = (control.state, control.inhibits) != self._reported
@@ -348,6 +349,7 @@ class Agent:
                 for counter, statement in self.signer.unacked[:STATEMENTS_IN_FLIGHT]:
                     if self._send_due(counter, statement):
                         await hal.relax()
+                        await self.worker.room()
             await hal.sleep_ms(0)  # a line that never falls silent must not stop the tick
 
     def _send_telemetry(self, now: int) -> None:

@@ -18,6 +18,7 @@ COLLECT_PERIOD_MS = 1000
 WRITE_MS = 70
 COLLECT_MS = 40
 SLICE_MS = 12
+MESSAGE_MS = 14
 # Pairs of blocks that fill the holes of a collected heap; measured, 10 ms on an RP2040.
 HOLES = 400
 # A job that writes waits this long for a tick; when none comes, nothing is left to wait for.
@@ -43,6 +44,7 @@ class Worker:
         self._slice_count = 0
         self._collected_at = hal.ticks_ms()
         self.at_rest = False  # no power flows or could: a tick may come as late as a collection
+        self.on_collected = None  # called once, behind the next collection
         self.refused_count = 0
         self.done_count = 0
 
@@ -67,6 +69,19 @@ class Worker:
         """
         self._urgent = function
         self._waiter.kick()
+
+    async def room(self) -> None:
+        """On a small board, wait for the tick that is due before a message could be dealt with.
+
+        A message and its answer take an RP2040 13 ms in one piece; what moves power waits for a
+        tick anyway.
+        """
+        hal = self._hal
+        while hal.tight_heap and self._ticked_at is not None:
+            left_ms = hal.ticks_diff(self._due, hal.ticks_ms())
+            if left_ms >= MESSAGE_MS or left_ms < -TICK_MS_MAX:
+                return
+            await hal.sleep_ms(max(left_ms, 1))
 
     def _run_urgent(self) -> None:
         """Do what is urgent here when no tick has come for so long that none may come."""
@@ -128,6 +143,9 @@ class Worker:
     def _collect(self) -> None:
         self._slice_count = 0
         gc.collect()
+        if self.on_collected is not None:
+            function, self.on_collected = self.on_collected, None
+            function()
         if self._hal.tight_heap:
             # The search for two or more free blocks begins at the first free one: behind a
             # collection every large integer would pass by hundreds of holes, and a slice take
