@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from element.bms import make_protocol
+from element.bms.choose import make_protocol
 from element.control import SENSE_MA_MAX
 from element.hal.analog import BROKEN_MA, CurrentSense
 from element.protocol import codes
