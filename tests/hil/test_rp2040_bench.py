@@ -32,7 +32,7 @@ elements:
   - {name: wall, kind: converter, chemistry: LFP, series_count: 16, capacity_ah: 100,
      rating_w: 2500, zone: 1, current_a_max: 60, cell_mv_min: 2800, cell_mv_max: 3600}
 phases:
-  - {name: discovery, signal: idle, duration_s: 20}
+  - {name: discovery, signal: idle, duration_s: 35}  # a handshake on this chip
   - {name: ramp, signal: ramp, duration_s: 48, power_kw: 2}
   - {name: release, signal: idle, duration_s: 10}
 """

@@ -349,10 +349,25 @@ def test_who_vouches_anew_ends_what_the_one_before_vouched_for():
     in_folder("greet_rotated", body)
 
 
+def loaded_now():
+    """Return what a small board would forget, as the other tests have it."""
+    return {name: sys.modules[name] for name in [
+        "element." + one for one in host_port._GREETING + host_port._TRUST_DESK]
+        if name in sys.modules}
+
+
+def put_back(kept):
+    """Undo what was forgotten: other tests hold these modules, not new ones of their name."""
+    for name, module in kept.items():
+        sys.modules[name] = module
+        above, _, last = name.rpartition(".")
+        setattr(sys.modules[above], last, module)
+
+
 def test_a_small_board_loads_and_forgets_what_a_handshake_needs():
     def body():
         names = host_port._GREETING
-        kept = {name: sys.modules["element." + name] for name in names}
+        kept = loaded_now()
         bench = Bench()
         bench.hal.tight_heap = True
         try:
@@ -370,8 +385,7 @@ def test_a_small_board_loads_and_forgets_what_a_handshake_needs():
             assert not any("element." + name in sys.modules for name in names)
             bench.port.send(schema.STATEMENT_ACK, TELEMETRY)
         finally:
-            for name, module in kept.items():
-                sys.modules["element." + name] = module
+            put_back(kept)
 
     in_folder("greet_lazy", body)
 
@@ -387,13 +401,12 @@ def test_no_memory_for_a_handshake_is_said_and_nothing_else():
             return True
 
         LoadJob.step = fail
-        kept = {name: sys.modules["element." + name] for name in host_port._GREETING}
+        kept = loaded_now()
         try:
             assert bench.say(schema.EDHOC_1, Greeter(bench.enrolment).message_1) == []
         finally:
             LoadJob.step = step
-            for name, module in kept.items():
-                sys.modules["element." + name] = module
+            put_back(kept)
         assert "no memory" in bench.lines[-1] and bench.port._loading is None
 
     in_folder("greet_memory", body)
