@@ -419,7 +419,7 @@ class Agent:
             "at_unix_ms": self.clock.unix_ms(self.hal.ticks_ms()),
             "state": self.control.state,
             "soc_bp": reading.soc_bp if reading.valid else None,
-            "soh_bp": None,
+            "soh_bp": reading.soh_bp if reading.valid and reading.soh_bp >= 0 else None,
         }, self._send_statement)
 
     def _send_statement(self, statement: bytes) -> None:

@@ -107,6 +107,13 @@ def _opened(one, data: bytes, label: bytes, count: int) -> list:
     return parts
 
 
+# The contract has room for a building; an element's windows count in 32 bits. 100 kW, 1 MWh.
+_ELEMENT_MAX = (
+    ("power_mw_discharge_max", 100_000_000), ("power_mw_charge_max", 100_000_000),
+    ("step_mw", 100_000_000), ("ramp_mw_per_s", 1_000_000_000),
+    ("energy_mwh_rated", 1_000_000_000))
+
+
 def checked(one, payload: bytes) -> dict:
     """Return the claims of a credential that is for this element and this hardware.
 
@@ -132,7 +139,11 @@ def checked(one, payload: bytes) -> dict:
 
 
 def profile_error(fields: dict):
-    """Return the name of a field of a profile that contradicts the others, or None."""
+    """Return the name of a field of a profile that is beyond any element or contradicts the
+    others, or None."""
+    for name, most in _ELEMENT_MAX:
+        if fields[name] > most:
+            return name
     for low, high in (("soc_bp_min", "soc_bp_max"), ("cell_mv_min", "cell_mv_max"),
                       ("temperature_mdegc_discharge_min", "temperature_mdegc_discharge_max"),
                       ("temperature_mdegc_charge_min", "temperature_mdegc_charge_max")):

@@ -1,7 +1,7 @@
 """What the element tells the host of itself: what the hardware reads, with ages, no echoes."""
 
 from .bms.base import LINK_UP
-from .limits import ready_mw
+from .limits import ready_mw, room_mwh
 from .protocol import codes
 
 _HEALTHY = codes.INHIBIT_LEASE | codes.INHIBIT_LIMIT
@@ -14,7 +14,7 @@ def telemetry_fields(agent, now: int) -> dict:
     hal = agent.hal
     valid = reading.valid
     cells = reading.cells_valid
-    discharge_mw, charge_mw = _ready(agent)
+    discharge_mw, charge_mw, room_out_mwh, room_in_mwh = _ready(agent)
     estimator = control.estimator
     known = estimator is not None and estimator.known
     return {
@@ -26,6 +26,8 @@ def telemetry_fields(agent, now: int) -> dict:
         "instructed_mw": control.instructed_mw,
         "power_mw_discharge_ready": discharge_mw,
         "power_mw_charge_ready": charge_mw,
+        "room_mwh_discharge": room_out_mwh,
+        "room_mwh_charge": room_in_mwh,
         "pack_mv": reading.pack_mv if valid else None,
         "current_ma": control.sense_ma,
         "current_age_ms": min(hal.sense_age_ms(), 0xFFFF),
@@ -52,17 +54,23 @@ def telemetry_fields(agent, now: int) -> dict:
 
 
 def _ready(agent) -> tuple:
-    """Return (discharge, charge) in mW that a setpoint would be admitted for, non-negative."""
+    """Return what a setpoint would be admitted for, non-negative.
+
+    (discharge, charge) in mW, and the energy in mWh that the envelopes have room for each way.
+    """
     control = agent.control
     if control.profile is None or agent.interlock.tripped or control.inhibits & ~_HEALTHY:
-        return 0, 0
+        return 0, 0, 0, 0
     reading = agent.driver.reading
     stage = control.stage
     profile = control.profile
     full_mw = profile.power_mw_discharge_max
     discharge_mw = ready_mw(
         profile, reading, control.usage, 1, stage.pack_mw_of(full_mw) - full_mw)
-    return discharge_mw, ready_mw(profile, reading, control.usage, -1, 0)
+    usage = control.usage
+    service = codes.SERVICE_REGULATION
+    return (discharge_mw, ready_mw(profile, reading, usage, -1, 0),
+            room_mwh(profile, usage, 1, service), room_mwh(profile, usage, -1, service))
 
 
 def _flags(control, reading, known: bool) -> int:

@@ -157,7 +157,8 @@ class Peer:
         fields = {
             "at_unix_ms": START_MS, "state": 2, "inhibits": 0, "trip_cause": 0, "power_mw": 0,
             "instructed_mw": 0, "power_mw_discharge_ready": 1_000_000,
-            "power_mw_charge_ready": 1_000_000, "pack_mv": 51200, "current_ma": 0,
+            "power_mw_charge_ready": 1_000_000, "room_mwh_discharge": 1_000_000,
+            "room_mwh_charge": 1_000_000, "pack_mv": 51200, "current_ma": 0,
             "current_age_ms": 0, "soc_bp": 5000, "cell_mv_min": 3200, "cell_mv_max": 3210,
             "temperature_mdegc_max": 25000, "bms_age_ms": 100, "cells_age_ms": 100, "fets": 0,
             "refused_count": 0, "dropped_count": 0, "late_ms_max": 0, "flags": 0,

@@ -618,6 +618,17 @@ def test_a_profile_that_contradicts_itself_is_named():
             assert enrolling.profile_error(profile_fields(**{name: curve})) is None, curve
 
 
+def test_a_profile_beyond_any_element_is_named():
+    # the contract carries buildings; an element's windows count in 32 bits and must not wrap
+    for name, most in (
+        ("power_mw_discharge_max", 100_000_000), ("power_mw_charge_max", 100_000_000),
+        ("step_mw", 100_000_000), ("ramp_mw_per_s", 1_000_000_000),
+        ("energy_mwh_rated", 1_000_000_000),
+    ):
+        assert enrolling.profile_error(profile_fields(**{name: most})) is None, name
+        assert enrolling.profile_error(profile_fields(**{name: most + 1})) == name, name
+
+
 def test_every_refusal_has_its_number():
     profile = make_profile(reserve_soc_bp=2000)
     reading = good_reading()

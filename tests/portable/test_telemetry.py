@@ -2,6 +2,7 @@
 
 from control_bench import Bench
 
+from element import limits
 from element.bms.base import LINK_LOST, LINK_NEVER, LINK_UP
 from element.protocol import codes
 from element.telemetry import telemetry_fields
@@ -65,6 +66,22 @@ def test_what_the_bms_has_not_said_is_none_group_by_group():
     assert told.fields()["bms_age_ms"] == told.fields()["cells_age_ms"] == 0
     told.hal.now_ms += 700
     assert told.fields()["bms_age_ms"] == told.fields()["cells_age_ms"] == 700
+
+
+def test_the_room_of_the_envelopes_is_what_the_limits_say():
+    told = ticked()
+    profile, usage = told.control.profile, told.control.usage
+    for sign, name in ((1, "room_mwh_discharge"), (-1, "room_mwh_charge")):
+        room_mwh = limits.room_mwh(profile, usage, sign, codes.SERVICE_REGULATION)
+        assert told.fields()[name] == room_mwh > 0
+    usage.day.add_mwh(profile.day_mwh_max or 1_000_000_000)
+    profile.day_mwh_max = usage.day.total_mwh
+    fields = told.fields()
+    assert fields["room_mwh_discharge"] == fields["room_mwh_charge"] == 0
+    stranger = Told()
+    stranger.control.profile = None
+    fields = stranger.fields()
+    assert fields["room_mwh_discharge"] == fields["room_mwh_charge"] == 0
 
 
 def test_the_estimate_is_none_until_there_is_one():

@@ -88,7 +88,8 @@ KIND_CONVERTER = 1
 KIND_BMS_FETS = 2
 KIND_RELAY = 3
 KIND_SUNSPEC = 4
-KIND_NAMES = ("unknown", "converter", "bms_fets", "relay", "sunspec")
+KIND_AGGREGATE = 5  # a floor or a building, to what stands above it; no board has it
+KIND_NAMES = ("unknown", "converter", "bms_fets", "relay", "sunspec", "aggregate")
 
 # Service classes, a bit set in the profile and one bit in a setpoint.
 SERVICE_REGULATION = 1
@@ -123,3 +124,4 @@ FLAG_SOC_DOUBT = 1
 FLAG_SOC_AT_REST = 2
 FLAG_BALANCING = 4
 FLAG_MONITOR = 8
+FLAG_DISCOVERY_STALE = 16  # of an aggregate: its population was not confirmed in time

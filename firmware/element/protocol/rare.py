@@ -4,7 +4,7 @@ An element loads this module at its boot, for its credential, and lets it go. Se
 """
 
 from . import schema
-from .schema import BOOL, BYTES, INT, INT32, INTS, MAP, POWER, TEXT, TIME, U32
+from .schema import BOOL, BYTES, ENERGY, INT, INT32, INTS, MAP, POWER, TEXT, TIME, U32
 
 # COSE_Key (RFC 9052 7) of an EC2 P-256 public key: labels 1 kty, -1 crv, -2 x, -3 y.
 COSE_KEY = (
@@ -17,7 +17,7 @@ CNF = ((1, "cose_key", MAP, COSE_KEY, 0),)
 
 # The admissibility profile inside a credential: limits that no message can widen.
 PROFILE = (
-    (1, "kind", INT, 1, 4),
+    (1, "kind", INT, 1, 5),
     (2, "power_mw_discharge_max", INT, 0, POWER),
     (3, "power_mw_charge_max", INT, 0, POWER),
     (4, "current_ma_discharge_max", INT, 0, 1_000_000),
@@ -28,10 +28,10 @@ PROFILE = (
     (9, "cell_mv_max", INT, 500, 5000),
     (10, "temperature_mdegc_discharge_min", INT, -40000, 100000),
     (11, "temperature_mdegc_discharge_max", INT, -40000, 100000),
-    (12, "ramp_mw_per_s", INT, 1, 1_000_000_000),
+    (12, "ramp_mw_per_s", INT, 1, POWER),
     (13, "lease_ms_max", INT, 100, 60000),
     (14, "reading_age_ms_max", INT, 100, 2000),
-    (15, "energy_mwh_rated", INT, 1, 1_000_000_000),
+    (15, "energy_mwh_rated", INT, 1, ENERGY),
     (16, "step_mw", INT, 0, POWER),
     (17, "on_ms_min", INT, 0, 3_600_000),
     (18, "off_ms_min", INT, 0, 3_600_000),

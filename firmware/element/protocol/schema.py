@@ -20,7 +20,10 @@ INTS = 6  # at most INTS_MAX integers, each low..high
 INTS_MAX = 16
 
 U32 = 0xFFFFFFFF
-POWER = 100_000_000  # 100 kW in mW: no element is larger
+# In mW and mWh: 1 GW, 1 TWh. A floor or a building is an element to what stands above it; what a
+# single element may do, its credential and its board's ratings say.
+POWER = 1_000_000_000_000
+ENERGY = 1_000_000_000_000_000
 TIME = 4_102_444_800_000  # 2100-01-01 in Unix ms
 INT32 = 0x7FFFFFFF
 
@@ -109,7 +112,7 @@ _STATEMENTS = {
         (8, "realized_mw_mean", INT, -POWER, POWER),
         (9, "realized_mw_min", INT, -POWER, POWER),
         (10, "realized_mw_max", INT, -POWER, POWER),
-        (11, "energy_mwh", INT, -INT32, INT32),
+        (11, "energy_mwh", INT, -ENERGY, ENERGY),
         (12, "soc_bp_start", INT_OR_NONE, 0, 10000),
         (13, "soc_bp_end", INT_OR_NONE, 0, 10000),
         (14, "quality", INT, 0, 0xFFFF),
@@ -147,7 +150,7 @@ _MESSAGES = {
         ("sequence", INT, 0, U32),
         ("accepted", BOOL, 0, 1),
         ("reason", INT, 0, 255),
-        ("limit", INT_OR_NONE, -INT32, INT32),
+        ("limit", INT_OR_NONE, -POWER, POWER),
     ),
     TELEMETRY: (
         ("at_unix_ms", INT, 0, TIME),
@@ -158,6 +161,9 @@ _MESSAGES = {
         ("instructed_mw", INT, -POWER, POWER),
         ("power_mw_discharge_ready", INT, 0, POWER),
         ("power_mw_charge_ready", INT, 0, POWER),
+        # what every envelope still has room for
+        ("room_mwh_discharge", INT, 0, ENERGY),
+        ("room_mwh_charge", INT, 0, ENERGY),
         ("pack_mv", INT_OR_NONE, 0, 1_000_000),
         ("current_ma", INT, -1_000_000, 1_000_000),
         ("current_age_ms", INT, 0, 0xFFFF),
