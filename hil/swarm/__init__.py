@@ -1,0 +1,1 @@
+"""Simulated elements by the thousand: the protocol is real, the batteries are a few integers."""
