@@ -4,58 +4,102 @@ Time is handed in as Unix milliseconds and bytes as bytes, so that the same obje
 panel's event loop and the bench's virtual time.
 """
 
-import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from element.protocol import codes, schema, trust
-from element.protocol.errors import DecodeError, SignatureError
-from host_tools import codec
-from host_tools.attest.commitment import Committer, Leaf, energy_mwh
-from host_tools.attest.log import CHECKPOINT_KIND
+from element.protocol.errors import DecodeError
+from host_tools.dispatch.circuit import OPENED, PROBE, RETRY
+from host_tools.dispatch.fleet import LEASE_MS, Fleet
 from host_tools.dispatch.loop import MeterLoop
-from host_tools.dispatch.split import Capability, Split, StepChooser, split
+from host_tools.dispatch.plan import Plan, dispatch
+from host_tools.envelope.capability import Capability
+from host_tools.envelope.policy import Instruction, Policy
 from host_tools.identity.credentials import Trust
 from host_tools.identity.issuer import Authorities, Issuer
 from host_tools.identity.keyring import Enrolled, Keyring
-from host_tools.interlock.panel import ReleaseDesk, fire_alarm
-from host_tools.inventory.elements import ElementView, Inventory
+from host_tools.interlock.alarms import BUILDING, Alarm, Alarms
+from host_tools.interlock.panel import ReleaseDesk, trip_message
+from host_tools.inventory.elements import ElementView, Inventory, Placement
+from host_tools.inventory.quarantine import Quarantine
+from host_tools.ledger.intake import Counters, Intake
 from host_tools.ledger.store import Ledger
-from host_tools.links.element_port import ElementPort
+from host_tools.links.element_port import SILENCE_MS_MAX, ElementPort
 
 DISPATCH_PERIOD_MS = 1000
-LEASE_MS = 1500
 TIME_SYNC_PERIOD_MS = 10000
 # Records of an interval are awaited this long after its end.
 INTERVAL_GRACE_MS = 8000
-# Elements send an unacknowledged statement again every five seconds.
-GAP_MS_MAX = 30000
+# A trip is sent again until the element says that it has tripped.
+TRIP_REPEAT_MS = 250
+# A setpoint's lease on a link that is too late for commands in time: the element is left to it.
+LATE_LEASE_MS = 30_000
 
 
-@dataclass
-class Counters:
-    """What happened, for reports."""
+@dataclass(frozen=True)
+class Order:
+    """What the building is to do now.
 
-    verified: int = 0
-    failed: int = 0
-    duplicates: int = 0
-    gaps: int = 0
-    dispatches: int = 0
-    refused: int = 0
-    failures: list[str] = field(default_factory=list)
+    duration_ms: for how long from now, the envelopes must have room for all of it; None: as long
+    as it is ordered anew. dispatch_id: 0 for one of the aggregator's own numbers. metered: the
+    meter's reading corrects what is asked.
+    """
+
+    power_mw: int
+    service: int = codes.SERVICE_REGULATION
+    duration_ms: int | None = None
+    partial: bool | None = None
+    dispatch_id: int = 0
+    metered: bool = True
+
+
+@dataclass(frozen=True)
+class Dispatched:
+    """One turn: the plan and whose its rows are."""
+
+    plan: Plan
+    ids: list[bytes]
+    order: Order
+
+    @property
+    def asked_mw(self) -> int:
+        """What was asked of the elements."""
+        return self.plan.asked_mw
+
+    @property
+    def admitted_mw(self) -> int:
+        """What they were told in sum."""
+        return self.plan.admitted_mw
+
+    @property
+    def shortfall_mw(self) -> int:
+        """What was asked and could not be admitted, non-negative."""
+        return self.plan.shortfall_mw
+
+    @property
+    def parts_mw(self) -> dict[bytes, int]:
+        """Each element's part."""
+        return dict(zip(self.ids, self.plan.parts_mw.tolist(), strict=True))
 
 
 class Aggregator:
-    """One building. `target` gives the power wanted at the meter, or None for no service."""
+    """One building. `target` gives the power wanted at the meter, or None for no service.
+
+    order: what is to be done instead of `target`, None for nothing; called every turn.
+    """
 
     def __init__(
         self, authorities: Authorities, ledger: Ledger, random_bytes: Callable[[int], bytes],
-        profile_of: Callable[[str, bytes], tuple[dict[str, Any], int, str]],
+        profile_of: Callable[[str, bytes], tuple[dict[str, Any], int, str]] | None,
         interval_ms: int = 60000, trim_mw_max: int = 2_000_000,
-        believed: Callable[[], Trust] | None = None,
+        believed: Callable[[], Trust] | None = None, policy: Policy = Policy(),
+        keyring: Keyring | None = None,
+        placement_of: Callable[[bytes], Placement] = lambda _: Placement(),
+        lease_ms: int = LEASE_MS, ride_through_ms: int = 0,
     ) -> None:
-        """profile_of(port name, request) gives the profile, zone and tenant to enrol with.
+        """profile_of(port name, request) gives the profile, zone and tenant to enrol with; None:
+        nobody is enrolled here. keyring: the elements that are known, empty by default.
 
         believed: the roots and lists by which elements are judged when they are greeted and once
         a minute in a session; None looks at the time of their credentials alone.
@@ -63,33 +107,40 @@ class Aggregator:
         self._authorities = authorities
         self._issuer = Issuer(authorities)
         self._desk = ReleaseDesk(authorities.life_safety)
-        # after a restart chain and log go on where they stood, and so do the elements' chains
-        self._committer, self._pending = Committer.resumed(authorities.aggregator, ledger)
-        self._heads = ledger.heads()
         self._random = random_bytes
         self._profile_of = profile_of
+        self._placement_of = placement_of
         self._interval_ms = interval_ms
-        self._keyring = Keyring(authorities.party, {}, believed)
+        self._keyring = keyring or Keyring(authorities.party, {}, believed)
         self._challenges: dict[bytes, bytes] = {}
         self._sync_at: dict[str, int] = {}
         self._interval_end_ms: int | None = None
-        self._shortfall_mj = 0
-        self._chooser = StepChooser()
         self._dispatch_id = 0
+        self._serving = False
         self._next_dispatch_ms = 0
+        self._check_ms: int | None = None  # no circuit or trip is due before
         self._now_ms = 0
         self._redispatch = False
         self._switched = False
-        self.last_split: Split | None = None
-        self._acks: list[tuple[str, int]] = []
+        self._previous = (0, 0)  # (admitted mW, when)
+        self._cursor = b""
+        self._port_of: dict[bytes, ElementPort] = {}
+        self._unanswered: dict[bytes, ElementView] = {}
+        self._untripped: dict[bytes, int] = {}  # elements to trip, and when that was sent
+        self.last_split: Dispatched | None = None
         self.ledger = ledger
-        self._keep_credential(trust.PARTY_CREDENTIAL, authorities.aggregator.key_id,
-                              authorities.credential)
+        self.counters = Counters()
+        self._intake = Intake(authorities.aggregator, ledger, self.counters, self._announced)
+        self._intake.keep_credential(trust.PARTY_CREDENTIAL, authorities.aggregator.key_id,
+                                     authorities.credential, 0)
         self.loop = MeterLoop(trim_mw_max)
         self.inventory = Inventory()
+        self.fleet = Fleet(self.inventory, policy, lease_ms, ride_through_ms)
+        self.alarms = Alarms()
+        self.quarantine = Quarantine()
         self.ports: dict[str, ElementPort] = {}
-        self.counters = Counters()
         self.target: Callable[[int], int | None] = lambda now_ms: None
+        self.order: Callable[[int], Order | None] = self._order_of_target
         self.response: Callable[[], int | None] = lambda: None
 
     # ports and messages
@@ -98,39 +149,71 @@ class Aggregator:
         """Return the port of a new line; bytes go out through send."""
 
         def enrol(request: bytes, challenge: bytes) -> tuple[Enrolled, dict[str, Any]]:
+            assert self._profile_of is not None
             profile, zone, tenant = self._profile_of(name, request)
             enrolled, grant = self._issuer.enrol(
                 request, challenge, profile, zone, tenant, self._now_ms // 1000)
-            self._keep_credential(schema.CREDENTIAL, enrolled.element_id, enrolled.credential)
+            self._intake.keep_credential(schema.CREDENTIAL, enrolled.element_id,
+                                         enrolled.credential, self._now_ms)
             return enrolled, grant
 
         port = ElementPort(
-            name, send, self._keyring, enrol, self._random,
+            name, send, self._keyring, enrol if self._profile_of else None, self._random,
             lambda kind, fields: self._on_message(name, kind, fields),
             lambda element_id: self._on_session(name, element_id),
         )
         self.ports[name] = port
         return port
 
+    def remove_port(self, name: str) -> None:
+        """Forget a line that is not there any more."""
+        port = self.ports.pop(name, None)
+        if port is not None and port.element_id is not None \
+                and self._port_of.get(port.element_id) is port:
+            del self._port_of[port.element_id]
+
     def receive(self, name: str, data: bytes, now_ms: int) -> None:
         """Take bytes from a line."""
         self._now_ms = now_ms
         self.ports[name].receive(data, now_ms)
-        if self._acks:
-            # an element forgets what is acknowledged: it has to be on the medium before
-            self.ledger.flush()
-            for port, counter in self._acks:
-                self.ports[port].send(schema.STATEMENT_ACK, {"counter": counter})
-            self._acks = []
+        for line, counter in self._intake.acknowledged():
+            self.ports[line].send(schema.STATEMENT_ACK, {"counter": counter})
 
     def _on_session(self, name: str, element_id: bytes) -> None:
         """Greet an element: set its clock, ask who it is."""
-        view = self.inventory.add(self._keyring.known[element_id])
-        if not view.last_counter:
-            view.last_counter, view.last_hash = self._heads.get(element_id, (0, bytes(32)))
+        view = self.inventory.add(self._keyring.known[element_id],
+                                  self._placement_of(element_id))
+        self._intake.resume(view)
+        before, port = self._port_of.get(element_id), self.ports[name]
+        if before is not None and before is not port and before.has_session \
+                and before.last_heard_ms is not None \
+                and self._now_ms - before.last_heard_ms <= SILENCE_MS_MAX:
+            # one identity in two places: a clone, or a line that is looped
+            self.quarantine.add(element_id.hex(), f"answers on {before.name} and on {name}",
+                                self._now_ms)
+        self._port_of[element_id] = port
+        view.circuit.reset()
+        self._unanswered.pop(element_id, None)
+        self.fleet.add(view)
+        self._hold(view)
         self._sync(name)
-        challenge = self._challenges[element_id] = self._random(16)
-        self.ports[name].send(schema.INTERROGATE, {"challenge": challenge})
+        self._interrogate(view)
+
+    def _interrogate(self, view: ElementView) -> None:
+        """Ask an element who it is."""
+        challenge = self._challenges[view.element_id] = self._random(16)
+        port = self._port_of.get(view.element_id)
+        if port is not None:
+            port.send(schema.INTERROGATE, {"challenge": challenge})
+
+    def _announced(self, view: ElementView, fields: dict[str, Any]) -> bool:
+        """Take an element's answer to our challenge; False for an answer to another one."""
+        if fields["challenge"] != self._challenges.get(view.element_id):
+            return False
+        view.announced, view.announcement = True, fields
+        view.confirmed_ms = self._now_ms
+        self.fleet.add(view)
+        return True
 
     def _sync(self, name: str) -> None:
         self._sync_at[name] = self._now_ms
@@ -140,21 +223,11 @@ class Aggregator:
     def _on_message(self, name: str, kind: int, fields: dict[str, Any]) -> None:
         view = self._view(name)
         if kind == schema.TELEMETRY:
-            before = view.available(self._now_ms)
-            view.telemetry = fields
-            view.telemetry_at_ms = self._now_ms
-            late_ms = fields["late_ms_max"]
-            view.late_ms_counts[late_ms] = view.late_ms_counts.get(late_ms, 0) + 1
-            if view.available(self._now_ms) != before:
-                self._redispatch = True
+            self._on_telemetry(view, fields)
         elif kind == schema.ACK:
-            if fields["accepted"]:
-                view.accepted_count += 1
-            else:
-                self.counters.refused += 1
-                view.refusals[fields["reason"]] = view.refusals.get(fields["reason"], 0) + 1
+            self._on_ack(view, fields)
         elif kind == schema.STATEMENT:
-            self._on_statement(name, view, fields["statement"])
+            self._intake.take(name, view, fields["statement"], self._now_ms)
 
     def _view(self, name: str) -> ElementView:
         element_id = self.ports[name].element_id
@@ -163,83 +236,64 @@ class Aggregator:
             raise DecodeError("element", None)
         return view
 
-    # statements
+    def _on_telemetry(self, view: ElementView, fields: dict[str, Any]) -> None:
+        view.telemetry = fields
+        view.telemetry_at_ms = view.confirmed_ms = self._now_ms
+        late_ms = fields["late_ms_max"]
+        view.late_ms_counts[late_ms] = view.late_ms_counts.get(late_ms, 0) + 1
+        if fields["trip_cause"]:
+            self._untripped.pop(view.element_id, None)
+        self._update(view)
 
-    def _on_statement(self, name: str, view: ElementView, statement: bytes) -> None:
-        """Verify a statement of this element; file it, acknowledge it, count what fails."""
-        try:
-            typ, kid, _ = codec.peek(statement)
-            kind = {text: number for number, text in schema.STATEMENT_TYP.items()}.get(typ)
-            if kind is None or kid != view.element_id:
-                raise SignatureError("typ or key", typ)
-            payload = codec.verify1(statement, view.enrolled.sign_key, typ)
-            fields = codec.decode_statement(kind, payload)
-            if fields.get("element_id") != view.element_id:
-                raise SignatureError("element_id")
-        except (DecodeError, SignatureError) as error:
-            self._failed(f"{view.element_id.hex()}: {error.code}")
-            return
-        self.counters.verified += 1
-        if kind == schema.ANNOUNCEMENT:
-            if fields["challenge"] == self._challenges.get(view.element_id):
-                view.announced = True
-                self._file(kind, view.element_id, self._now_ms, statement)
-            return
-        if kind not in (schema.EXECUTION_RECORD, schema.SAFETY_EVENT):
-            self._failed(f"{view.element_id.hex()}: unexpected {typ}")
-            return
-        counter = fields["counter"]
-        if counter <= view.last_counter:
-            self.counters.duplicates += 1
-        elif not self._continues(view, counter, fields["previous_hash"]):
-            return
+    def _on_ack(self, view: ElementView, fields: dict[str, Any]) -> None:
+        was_closed = view.circuit.is_closed
+        view.circuit.answered(fields["sequence"], fields["accepted"], self._now_ms)
+        if view.circuit.deadline_ms is None:
+            self._unanswered.pop(view.element_id, None)
+        if fields["accepted"]:
+            view.accepted_count += 1
         else:
-            view.gap_since_ms = None
-            view.last_counter = counter
-            view.last_hash = hashlib.sha256(statement).digest()
-            self._pending.append(Leaf(view.element_id, kind, fields, statement))
-            self._file(kind, view.element_id, counter, statement)
-        self._acks.append((name, counter))
+            self.counters.refused += 1
+            view.refusals[fields["reason"]] = view.refusals.get(fields["reason"], 0) + 1
+        if view.circuit.is_closed != was_closed:
+            self._update(view)
 
-    def _continues(self, view: ElementView, counter: int, previous_hash: bytes) -> bool:
-        """Return True when a statement goes on where the element's chain stood.
+    def _update(self, view: ElementView) -> None:
+        """Let what an element said, or what became of it, count from now on."""
+        if self.fleet.update(view, self._now_ms):
+            self._redispatch = True
 
-        One that does not is left without an acknowledgement, so that the element sends what is
-        missing. When it still sends the same as its oldest after GAP_MS_MAX, it has nothing
-        older: the gap is counted, and the chain goes on after it; offline verification names it.
-        """
-        if counter == view.last_counter + 1 and previous_hash == view.last_hash:
-            return True
-        if view.gap_since_ms is None or counter < view.gap_counter:
-            view.gap_since_ms, view.gap_counter = self._now_ms, counter
-        lasting = self._now_ms - view.gap_since_ms > GAP_MS_MAX
-        if not lasting or counter != view.gap_counter:
+    def _hold(self, view: ElementView) -> None:
+        """Find out whether an element is held, and let it count or not."""
+        why = self.quarantine.why(view.element_id.hex())
+        alarm = self.alarms.of(view.zone)
+        view.hold = f"quarantine: {why}" if why else f"alarm: {alarm.source}" if alarm else ""
+        if alarm is not None:
+            self._trip(view, alarm)
+        self._update(view)
+
+    def clear_quarantine(self, what: str) -> bool:
+        """Let an element or line take part again; False when it was not quarantined."""
+        if not self.quarantine.clear(what):
             return False
-        self.counters.gaps += 1
+        for view in self.inventory.views():
+            if view.element_id.hex() == what:
+                self._hold(view)
         return True
-
-    def _keep_credential(self, kind: int, subject: bytes, credential: bytes) -> None:
-        """File a credential under its date: renewed ones stand beside those before."""
-        claims = codec.decode_statement(kind, codec.peek(credential)[2])
-        self._file(kind, subject, claims["issued_unix_s"], credential)
-
-    def _file(self, kind: int, signer: bytes, counter: int, statement: bytes) -> None:
-        self.ledger.add(kind, signer, counter, self._now_ms, statement)
-
-    def _failed(self, why: str) -> None:
-        self.counters.failed += 1
-        if len(self.counters.failures) < 100:
-            self.counters.failures.append(why)
 
     # time
 
     @property
     def due_ms(self) -> int:
         """When `step` is wanted next; the present when something changed."""
-        return self._now_ms if self._redispatch else self._next_dispatch_ms
+        if self._redispatch:
+            return self._now_ms
+        if self._check_ms is not None:
+            return max(self._now_ms, min(self._check_ms, self._next_dispatch_ms))
+        return self._next_dispatch_ms
 
     def step(self, now_ms: int) -> None:
-        """Do what is due: keep lines alive, close intervals, dispatch."""
+        """Do what is due: keep lines alive, close intervals, dispatch, ask again."""
         self._now_ms = now_ms
         regular = now_ms >= self._next_dispatch_ms
         if regular:
@@ -250,48 +304,122 @@ class Aggregator:
                 if port.has_session and now_ms - synced_ms >= TIME_SYNC_PERIOD_MS:
                     self._sync(name)
             self._close_interval(now_ms)
-        self._redispatch = False
-        self._dispatch(now_ms, regular)
+            self._redispatch = self.fleet.age(now_ms) or self._redispatch
+        if self._check_ms is not None and now_ms >= self._check_ms:
+            self._check(now_ms)
+        if regular or self._redispatch:
+            self._redispatch = False
+            self._dispatch(now_ms, regular)
+
+    def _order_of_target(self, now_ms: int) -> Order | None:
+        target_mw = self.target(now_ms)
+        return None if target_mw is None else Order(target_mw)
 
     def _dispatch(self, now_ms: int, regular: bool) -> None:
-        """Ask the elements for their parts of the target. The meter counts on regular turns."""
-        target_mw = self.target(now_ms)
-        if target_mw is None:
+        """Ask the elements for their parts of the order. The meter counts on regular turns."""
+        order = self.order(now_ms)
+        if order is None:
             self.loop.reset()
             self.last_split = None
+            self._serving = False
+            self._previous = (0, now_ms)
             return
+        self._number(order)
+        asked_mw = self._asked_mw(order, now_ms, regular)
+        self.fleet.renew(now_ms)
+        population = self.fleet.population
+        before_mw, before_ms = self._previous
+        plan = dispatch(population, self.fleet.policy, Instruction(
+            asked_mw, order.service, max(self.fleet.lease_ms + 500, order.duration_ms or 0),
+            self.fleet.lease_ms, before_mw, max(1, now_ms - before_ms), now_ms, order.partial,
+            self._cursor))
+        population.take(plan.levels, now_ms)
         last = self.last_split
-        if regular:
-            disturbed = self._switched or (last is not None and last.shortfall_mw > 0)
-            asked_mw = self.loop.ask(target_mw, self.response(), disturbed)
-            self._switched = False
-            if last is not None:
-                self._shortfall_mj += last.shortfall_mw * DISPATCH_PERIOD_MS // 1000
-        else:
-            asked_mw = target_mw + self.loop.trim_mw
-        capabilities = []
-        for view in self.inventory.views():
-            capability = view.capability(now_ms)
-            if capability is not None:
-                capabilities.append(capability)
-        self.last_split = split(asked_mw, capabilities, self._chooser, now_ms)
-        self._switched = self._switched or _switched(last, self.last_split, capabilities)
-        self._dispatch_id += 1
+        self.last_split = Dispatched(plan, population.ids, order)
+        self._switched = self._switched or _switched(last, self.last_split, population)
+        self._previous = (plan.admitted_mw, now_ms)
         self.counters.dispatches += 1
-        for port in self.ports.values():
-            view_of = self.inventory.get(port.element_id) if port.element_id else None
-            if view_of is not None and view_of.element_id in self.last_split.parts_mw:
-                part_mw = self.last_split.parts_mw[view_of.element_id]
-                self._send_setpoint(port, view_of, part_mw, now_ms)
+        for element_id, part_mw in zip(population.ids, plan.parts_mw.tolist(), strict=True):
+            view = self.inventory.get(element_id)
+            if view is not None and (part_mw or self.fleet.counts(element_id)):
+                self._send_setpoint(view, part_mw, order.service, now_ms)
 
-    def _send_setpoint(self, port: ElementPort, view: ElementView, power_mw: int,
-                       now_ms: int) -> None:
+    def _number(self, order: Order) -> None:
+        """Give what begins now a number of its own."""
+        if order.dispatch_id:
+            self._dispatch_id = order.dispatch_id
+        elif not self._serving:
+            self._dispatch_id += 1
+        self._serving = True
+
+    def _asked_mw(self, order: Order, now_ms: int, regular: bool) -> int:
+        """Return what to ask of the elements for an order at the meter."""
+        last = self.last_split
+        if not order.metered:
+            if regular and last is not None:
+                self._intake.shortfall_mj += last.shortfall_mw * DISPATCH_PERIOD_MS // 1000
+            return order.power_mw
+        if not regular:
+            return order.power_mw + self.loop.trim_mw
+        disturbed = self._switched or self.fleet.rides_through(now_ms) \
+            or (last is not None and last.shortfall_mw > 0)
+        self._switched = False
+        if last is not None:
+            self._intake.shortfall_mj += last.shortfall_mw * DISPATCH_PERIOD_MS // 1000
+        return self.loop.ask(order.power_mw, self.response(), disturbed)
+
+    def _send_setpoint(self, view: ElementView, power_mw: int, service: int, now_ms: int) -> None:
+        port = self._port_of.get(view.element_id)
+        if port is None or not port.has_session:
+            return
+        lease_ms = self.fleet.lease_ms
+        if view.circuit.is_late:
+            lease_ms = LATE_LEASE_MS
         view.sequence += 1
         view.instructed_mw = power_mw
         port.send(schema.SETPOINT, {
-            "dispatch_id": self._dispatch_id, "sequence": view.sequence, "power_mw": power_mw,
-            "service": codes.SERVICE_REGULATION, "start_unix_ms": now_ms, "lease_ms": LEASE_MS,
-        })
+            "dispatch_id": max(1, self._dispatch_id), "sequence": view.sequence,
+            "power_mw": power_mw, "service": service, "start_unix_ms": now_ms,
+            "lease_ms": min(lease_ms, view.profile["lease_ms_max"])})
+        circuit = view.circuit
+        circuit.sent(view.sequence, service, now_ms)
+        if circuit.deadline_ms is not None:
+            self._unanswered[view.element_id] = view
+            self._check_at(circuit.deadline_ms)
+
+    def _check_at(self, at_ms: int) -> None:
+        if self._check_ms is None or at_ms < self._check_ms:
+            self._check_ms = at_ms
+
+    def _check(self, now_ms: int) -> None:
+        """Ask again those that have not answered; plan without those that do not."""
+        self._check_ms = None
+        waits = self.fleet.rides_through(now_ms)
+        service = self.last_split.order.service if self.last_split else codes.SERVICE_REGULATION
+        for view in list(self._unanswered.values()):
+            circuit = view.circuit
+            if waits:
+                circuit.wait(now_ms)
+            due = circuit.due(now_ms)
+            if due == RETRY:
+                self._send_setpoint(view, view.instructed_mw, service, now_ms)
+            elif due == PROBE:
+                self._send_setpoint(view, 0, service, now_ms)
+            elif due == OPENED:
+                self._update(view)
+            if circuit.deadline_ms is None:
+                self._unanswered.pop(view.element_id, None)
+            else:
+                self._check_at(circuit.deadline_ms)
+        for element_id, sent_ms in list(self._untripped.items()):
+            view_of = self.inventory.get(element_id)
+            alarm = self.alarms.of(view_of.zone) if view_of is not None else None
+            if view_of is None or alarm is None:
+                del self._untripped[element_id]
+            elif now_ms - sent_ms >= TRIP_REPEAT_MS:
+                self._trip(view_of, alarm)
+        if self._untripped:
+            self._check_at(now_ms + TRIP_REPEAT_MS)
 
     def _close_interval(self, now_ms: int) -> None:
         """Commit to an interval once its grace is over."""
@@ -303,69 +431,93 @@ class Aggregator:
 
     def commit_interval(self, end_ms: int) -> None:
         """Sign a commitment over every statement that came since the last one."""
-        start_ms = end_ms - self._interval_ms
-        leaves = sorted(self._pending, key=lambda leaf: leaf.order)
-        self._pending = []
-        reported = {leaf.element_id for leaf in leaves
-                    if leaf.kind == schema.EXECUTION_RECORD
-                    and start_ms < leaf.fields["end_unix_ms"]}
-        missing = sum(1 for view in self.inventory.views() if view.element_id not in reported)
-        shortfall_mwh = energy_mwh(self._shortfall_mj * 1000, 1000)
-        self._shortfall_mj = 0
-        statement, fields = self._committer.commit(
-            leaves, start_ms, end_ms, shortfall_mwh, missing)
-        number = fields["number"]
-        self._file(schema.INTERVAL_COMMITMENT, fields["aggregator_id"], number, statement)
-        self._file(CHECKPOINT_KIND, fields["aggregator_id"], number,
-                   self._committer.checkpoint(end_ms))
-        self.ledger.commit(number, [
-            (leaf.kind, leaf.element_id, leaf.fields["counter"]) for leaf in leaves])
+        self._intake.commit_interval(end_ms - self._interval_ms, end_ms,
+                                     self.inventory.views(), self._now_ms)
+
+    def capability(self, now_ms: int) -> Capability:
+        """Return what the building can do now."""
+        return self.fleet.capability(now_ms)
 
     # life safety
 
     def fire_alarm(self, zone: int, now_ms: int) -> None:
         """Trip every element of a zone now, whatever else is going on."""
+        self.alarm(zone, now_ms, "fire alarm")
+
+    def alarm(self, zone: int, now_ms: int, source: str, cause: int = codes.TRIP_FIRE,
+              input_on: bool = False) -> int:
+        """Put a zone, BUILDING for all, into the safe state; returns how many were told."""
         self._now_ms = now_ms
-        for port in self.ports.values():
-            view = self.inventory.get(port.element_id) if port.element_id else None
-            if view is not None and view.zone == zone:
-                port.send(schema.TRIP, fire_alarm(zone))
+        self.alarms.begin(zone, now_ms, source, cause, input_on)
+        alarm = self.alarms.of(zone)
+        told = 0
+        concerned = [view for view in self.inventory.views()
+                     if zone in (BUILDING, view.zone)]
+        for view in concerned:  # the trips first: everything else can wait
+            if alarm is not None:
+                told += self._trip(view, alarm)
+        for view in concerned:
+            self._hold(view)
         self._redispatch = True
+        return told
+
+    def _trip(self, view: ElementView, alarm: Alarm) -> bool:
+        """Send a trip, and again until the element says that it has tripped."""
+        telemetry = view.telemetry
+        if telemetry is not None and telemetry["trip_cause"]:
+            return False
+        now_ms = self._now_ms
+        if now_ms - self._untripped.get(view.element_id, now_ms - TRIP_REPEAT_MS) < TRIP_REPEAT_MS:
+            return False
+        self._untripped[view.element_id] = now_ms
+        self._check_at(now_ms + TRIP_REPEAT_MS)
+        port = self._port_of.get(view.element_id)
+        return port is not None and port.send(
+            schema.TRIP, trip_message(alarm.cause, alarm.zone or view.zone))
 
     def _file_order(self, number: int, order: bytes) -> None:
         """Keep a release order in the ledger before it goes out."""
-        self._file(schema.RELEASE_ORDER, self._authorities.life_safety.key_id, number, order)
+        self._intake.file(schema.RELEASE_ORDER, self._authorities.life_safety.key_id, number,
+                          self._now_ms, order)
 
     def stop(self, now_ms: int) -> None:
         """Ask every element for zero now and send no setpoint any more."""
         self._now_ms = now_ms
         self.target = lambda _: None
+        self.order = lambda _: None
         self.last_split = None
         self._dispatch_id += 1
-        for port in self.ports.values():
-            view = self.inventory.get(port.element_id) if port.element_id else None
-            if view is not None:
-                self._send_setpoint(port, view, 0, now_ms)
+        for view in self.inventory.views():
+            self._send_setpoint(view, 0, codes.SERVICE_REGULATION, now_ms)
 
-    def release(self, now_ms: int) -> int:
-        """Send a signed release to every tripped element; returns how many orders went out."""
+    def release(self, now_ms: int, zone: int | None = None) -> int:
+        """End alarms whose inputs are quiet and send a signed release to every tripped element.
+
+        zone: this one alone. Elements of a zone whose input is still on are not released.
+        Returns how many orders went out.
+        """
         self._now_ms = now_ms
+        self.alarms.release(zone)
         count = 0
-        for port in self.ports.values():
-            view = self.inventory.get(port.element_id) if port.element_id else None
-            if view is None or view.telemetry is None or not view.telemetry["trip_cause"]:
+        for view in self.inventory.views():
+            port = self._port_of.get(view.element_id)
+            if port is None or (zone is not None and view.zone != zone):
+                continue
+            self._hold(view)
+            if self.alarms.of(view.zone) is not None or view.telemetry is None \
+                    or not view.telemetry["trip_cause"]:
                 continue
             order = self._desk.order(
-                view.element_id, view.telemetry["trip_cause"], now_ms,
-                self._file_order)
+                view.element_id, view.telemetry["trip_cause"], now_ms, self._file_order)
+            self.ledger.flush()
             count += 1
             port.send(schema.RELEASE, {"order": order})
         return count
 
 
-def _switched(before: Split | None, after: Split, capabilities: list[Capability]) -> bool:
+def _switched(before: Dispatched | None, after: Dispatched, population: Any) -> bool:
     """Return True when an on/off element changed its state or an element came or went."""
-    if before is None or before.parts_mw.keys() != after.parts_mw.keys():
+    if before is None or before.ids != after.ids:
         return True
-    return any(before.parts_mw[one.element_id] != after.parts_mw[one.element_id]
-               for one in capabilities if one.step_mw)
+    changed = before.plan.parts_mw != after.plan.parts_mw
+    return bool((changed & (population.column("step_mw") > 0)).any())

@@ -1,177 +1,148 @@
-"""Split an admitted power over elements exactly: integers whose sum is the total. Pure.
+"""Split a power over elements exactly: integers whose sum is the total. Pure; array operations.
 
-On/off elements are chosen first, whole steps near their fair share; the regulated ones carry
-the rest in proportion to what each can do in that direction.
+Nothing here is rounded by floating point into a wrong total: what a division leaves over is given
+out one mW at a time, in the order of the rows.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import numpy as np
+import numpy.typing as npt
 
-from element.protocol.units import split_evenly
+from host_tools.envelope.population import Ints
+
+# total (2**41) times weight stays within 63 bits.
+WEIGHT_MAX = 1 << 20
+TOTAL_MW_MAX = 1 << 42
+# Rounds in which the rows that are full are found; then they are found by sorting.
+_ROUNDS_MAX = 12
 
 
-@dataclass(frozen=True)
-class Capability:
-    """What one element can do now, in mW, both directions as non-negative numbers.
+def scaled(weights: Ints) -> Ints:
+    """Return weights in 0..WEIGHT_MAX, in proportion; a positive one stays positive."""
+    largest = int(weights.max(initial=0))
+    if largest <= WEIGHT_MAX:
+        return np.maximum(weights, 0)
+    shift = largest // WEIGHT_MAX + 1
+    return np.where(weights > 0, np.maximum(1, weights // shift), 0)
 
-    step_mw: 0 for a regulated element, else the one power an on/off element has.
+
+def by_weight(total_mw: int, caps: Ints, weights: Ints) -> Ints:
+    """Split a non-negative total in proportion to weights, none above its cap.
+
+    Whoever would get more than its cap has its cap, and the rest is split over the others. Rows
+    without weight get something only when the weighted ones are full. Raises ValueError when the
+    caps together are smaller than the total, or the total is beyond TOTAL_MW_MAX.
     """
+    if not 0 <= total_mw <= min(int(caps.sum()), TOTAL_MW_MAX):
+        raise ValueError(f"{total_mw} mW do not fit into the caps")
+    weights = np.where(caps > 0, scaled(weights), 0)
+    weighted_mw = int(caps[weights > 0].sum())
+    if total_mw > weighted_mw:
+        parts = np.where(weights > 0, caps, 0)
+        return parts + by_weight(total_mw - weighted_mw, caps - parts, caps - parts)
+    full = np.zeros(len(caps), dtype=bool)
+    for attempt in range(_ROUNDS_MAX + 1):
+        left_mw = total_mw - int(caps[full].sum())
+        parts = left_mw * weights // max(1, int(weights[~full].sum()))
+        more = (parts > caps) & ~full
+        if not more.any():
+            break
+        # a share above its cap stays above it when the others' shares grow
+        full = full | more if attempt < _ROUNDS_MAX - 1 else _full(total_mw, caps, weights)
+    parts = np.where(full, caps, np.minimum(parts, caps))
+    return parts + crumbs(total_mw - int(parts.sum()), caps - parts, ~full & (weights > 0))
 
-    element_id: bytes
-    discharge_mw: int
-    charge_mw: int
-    step_mw: int = 0
-    soc_bp: int = 5000
 
-    def limit_mw(self, sign: int) -> int:
-        """Return what it can do in the direction of sign."""
-        return self.discharge_mw if sign > 0 else self.charge_mw
+def _full(total_mw: int, caps: Ints, weights: Ints) -> npt.NDArray[np.bool_]:
+    """Return who reaches its cap when a level rises, with level * weight for each, to the total.
 
-
-def split_capped(total_mw: int, caps_mw: Sequence[int], weights: Sequence[int]) -> list[int]:
-    """Split total_mw over non-negative weights so that no part exceeds its cap.
-
-    The parts have total_mw's sign and sum to it exactly. Raises ValueError when the caps
-    together are smaller than the total.
+    Rows are taken in the order in which they fill up, so this is one sort and no search.
     """
-    left_mw = abs(total_mw)
-    if left_mw > sum(caps_mw):
-        raise ValueError("the caps are smaller than the total")
-    parts = [0] * len(caps_mw)
-    open_indexes = [index for index, cap_mw in enumerate(caps_mw) if cap_mw > 0]
-    while left_mw:
-        chosen = [weights[index] for index in open_indexes]
-        if not any(chosen):
-            chosen = [caps_mw[index] - parts[index] for index in open_indexes]
-        for index, share_mw in zip(open_indexes, split_evenly(left_mw, chosen), strict=True):
-            taken_mw = min(share_mw, caps_mw[index] - parts[index])
-            parts[index] += taken_mw
-            left_mw -= taken_mw
-        open_indexes = [index for index in open_indexes if parts[index] < caps_mw[index]]
-    return parts if total_mw >= 0 else [-part for part in parts]
+    ratio = np.full(len(caps), np.inf)
+    positive = weights > 0
+    ratio[positive] = caps[positive] / weights[positive]
+    order = np.argsort(ratio, kind="stable")
+    filled_before = np.concatenate(([0], np.cumsum(caps[order])[:-1]))
+    open_from = np.cumsum(weights[order][::-1])[::-1]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        level = (total_mw - filled_before) / open_from
+    # who is full when the level that would carry all the rest is above its own ratio
+    full_in_order = (level >= ratio[order]) & (open_from > 0)
+    count = int(np.argmin(full_in_order)) if not full_in_order.all() else len(order)
+    full = np.zeros(len(caps), dtype=bool)
+    full[order[:count]] = True
+    return full
 
 
-def _weight(capability: Capability, sign: int) -> int:
-    """Return how much of the total an element should carry: its power, leaning to level SoC."""
-    room_bp = capability.soc_bp if sign > 0 else 10000 - capability.soc_bp
-    return capability.limit_mw(sign) * (5000 + room_bp) // 10000
+def crumbs(left_mw: int, room: Ints, first: npt.NDArray[np.bool_]) -> Ints:
+    """Give out what a division has left: a mW to each row in turn, to those of `first` first.
 
-
-class StepChooser:
-    """Decide which on/off elements run: few switches, fair turns, whole steps only.
-
-    A direction's share is held until it is `HYSTERESIS` of a step away; an element that has
-    switched keeps its state for hold_ms, so that its own minimum times never refuse it.
+    Bounded: rounds of one mW become rounds of as much as every row with room can take.
     """
-
-    HYSTERESIS_PCT = 75
-
-    def __init__(self, hold_ms: int = 4000) -> None:
-        self._hold_ms = hold_ms
-        self._level: dict[bytes, int] = {}
-        self._since_ms: dict[bytes, int] = {}
-
-    def choose(
-        self, target_mw: int, steps: Sequence[Capability], regulated_mw: tuple[int, int],
-        now_ms: int,
-    ) -> dict[bytes, int]:
-        """Return the power of each on/off element for target_mw.
-
-        regulated_mw: what the regulated elements can do (discharge, charge): when they cannot
-        carry the rest, steps are added beyond the fair share.
-        """
-        for element in steps:
-            level = self._level.get(element.element_id, 0)
-            if level and element.limit_mw(level) < element.step_mw:
-                self._set(element.element_id, 0, now_ms)
-        while True:
-            change = self._next_change(target_mw, steps, regulated_mw, now_ms)
-            if change is None:
+    parts = np.zeros_like(room)
+    for rows in (np.flatnonzero(first), np.arange(len(room))):
+        while left_mw > 0:
+            there = rows[room[rows] > parts[rows]]
+            if not len(there):
                 break
-            self._set(change[0], change[1], now_ms)
-        return {
-            element.element_id: self._level.get(element.element_id, 0) * element.step_mw
-            for element in steps
-        }
-
-    def _set(self, element_id: bytes, level: int, now_ms: int) -> None:
-        self._level[element_id] = level
-        self._since_ms[element_id] = now_ms
-
-    def _free(self, element_id: bytes, now_ms: int) -> bool:
-        since_ms = self._since_ms.get(element_id)
-        return since_ms is None or now_ms - since_ms >= self._hold_ms
-
-    def _next_change(
-        self, target_mw: int, steps: Sequence[Capability], regulated_mw: tuple[int, int],
-        now_ms: int,
-    ) -> tuple[bytes, int] | None:
-        """Return the one switch that brings the steps nearer to their share, or None."""
-        sign = 1 if target_mw >= 0 else -1
-        running_mw = sum(
-            self._level.get(element.element_id, 0) * element.step_mw for element in steps)
-        able_mw = sum(element.step_mw for element in steps
-                      if element.limit_mw(sign) >= element.step_mw)
-        regulated = regulated_mw[0] if sign > 0 else regulated_mw[1]
-        whole_mw = regulated + able_mw
-        share_mw = target_mw * able_mw // whole_mw if whole_mw else 0
-        # what the regulated elements cannot carry has to come from steps, whatever is fair
-        beyond_mw = abs(target_mw) - regulated
-        if beyond_mw > abs(share_mw):
-            share_mw = sign * beyond_mw
-        free = [element for element in steps if self._free(element.element_id, now_ms)]
-        for element in sorted(free, key=lambda one: (one.soc_bp, one.element_id)):
-            level = self._level.get(element.element_id, 0)
-            gap_mw = share_mw - running_mw
-            wanted = abs(gap_mw) * 100 > element.step_mw * self.HYSTERESIS_PCT
-            if wanted and level * gap_mw < 0:
-                return element.element_id, 0
-        return self._start(share_mw - running_mw, free)
-
-    def _start(self, gap_mw: int, free: Sequence[Capability]) -> tuple[bytes, int] | None:
-        """Return the resting element to start for a gap: the fullest to discharge, and so on."""
-        direction = 1 if gap_mw > 0 else -1
-        ready = [element for element in free
-                 if not self._level.get(element.element_id, 0)
-                 and element.limit_mw(direction) >= element.step_mw]
-        ready.sort(key=lambda one: (-direction * one.soc_bp, one.element_id))
-        for element in ready:
-            if abs(gap_mw) * 100 > element.step_mw * self.HYSTERESIS_PCT:
-                return element.element_id, direction
-        return None
+            each = max(1, min(left_mw // len(there), int((room[there] - parts[there]).min())))
+            there = there[:left_mw // each]
+            parts[there] += each
+            left_mw -= each * len(there)
+    if left_mw:
+        raise ValueError(f"{left_mw} mW have no room")
+    return parts
 
 
-@dataclass(frozen=True)
-class Split:
-    """One dispatch: what was asked, what was admitted, and each element's part."""
+def in_order(total_mw: int, caps: Ints, order: npt.NDArray[np.intp]) -> Ints:
+    """Fill rows to their caps one after the other until the total is reached.
 
-    asked_mw: int
-    admitted_mw: int
-    parts_mw: dict[bytes, int]
-
-    @property
-    def shortfall_mw(self) -> int:
-        """What was asked and could not be admitted, non-negative."""
-        return abs(self.asked_mw - self.admitted_mw)
-
-
-def split(asked_mw: int, elements: Sequence[Capability], chooser: StepChooser,
-          now_ms: int) -> Split:
-    """Return the parts of asked_mw. They sum to the admitted total exactly.
-
-    The admitted total is the asked one, cut to what the elements can do in its direction given
-    the steps that run.
+    Raises ValueError when the caps together are smaller than the total.
     """
-    regulated = [element for element in elements if not element.step_mw]
-    steps = [element for element in elements if element.step_mw]
-    able = (sum(element.discharge_mw for element in regulated),
-            sum(element.charge_mw for element in regulated))
-    parts = chooser.choose(asked_mw, steps, able, now_ms)
-    rest_mw = asked_mw - sum(parts.values())
-    rest_mw = max(-able[1], min(able[0], rest_mw))
-    sign = 1 if rest_mw >= 0 else -1
-    caps = [element.limit_mw(sign) for element in regulated]
-    weights = [_weight(element, sign) for element in regulated]
-    for element, part_mw in zip(regulated, split_capped(rest_mw, caps, weights), strict=True):
-        parts[element.element_id] = part_mw
-    return Split(asked_mw, sum(parts.values()), parts)
+    if not 0 <= total_mw <= int(caps.sum()):
+        raise ValueError(f"{total_mw} mW do not fit into the caps")
+    ordered = caps[order]
+    before = np.cumsum(ordered) - ordered
+    parts = np.zeros_like(caps)
+    parts[order] = np.clip(total_mw - before, 0, ordered)
+    return parts
+
+
+def by_marginal_cost(total_mw: int, caps: Ints, cost: Ints, nameplate: Ints, rise_bp: int) -> Ints:
+    """Split a total so that the last mW costs the same everywhere it can.
+
+    cost: of energy at small power. It rises linearly to cost * (1 + rise) at the nameplate
+    (rise_bp in basis points); with 0 the cheapest are filled first. Raises ValueError when the
+    caps together are smaller than the total.
+    """
+    if rise_bp <= 0:
+        return in_order(total_mw, caps, np.argsort(cost, kind="stable"))
+    if not 0 <= total_mw <= int(caps.sum()):
+        raise ValueError(f"{total_mw} mW do not fit into the caps")
+    base = np.maximum(cost, 1).astype(np.float64)
+    # an element carries slope * (price - base) between its first mW and its cap
+    slope = np.maximum(nameplate, 1) / (base * (rise_bp / 10000))
+    price = _price(total_mw, base, base + caps / slope, slope, caps)
+    parts = np.clip(np.floor(slope * (price - base)), 0, caps).astype(np.int64)
+    parts = _trimmed(parts, total_mw)
+    return parts + crumbs(total_mw - int(parts.sum()), caps - parts, parts > 0)
+
+
+def _price(total_mw: int, begin: npt.NDArray[np.float64], end: npt.NDArray[np.float64],
+           slope: npt.NDArray[np.float64], caps: Ints) -> float:
+    """Return the price at which all together carry the total: a sum of ramps, inverted."""
+    at = np.concatenate((begin, end))
+    change = np.concatenate((slope, -slope))
+    order = np.argsort(at, kind="stable")
+    at, change = at[order], change[order]
+    steepness = np.cumsum(change)
+    carried = np.concatenate(([0.0], np.cumsum(np.diff(at) * steepness[:-1])))
+    found = int(np.searchsorted(carried, total_mw, side="right")) - 1
+    found = min(max(found, 0), len(at) - 1)
+    rest = total_mw - carried[found]
+    return float(at[found] + (rest / steepness[found] if steepness[found] > 0 else 0.0))
+
+
+def _trimmed(parts: Ints, total_mw: int) -> Ints:
+    """Take back the few mW by which floating point may have gone beyond the total."""
+    over_mw = int(parts.sum()) - total_mw
+    return parts if over_mw <= 0 else parts - crumbs(over_mw, parts, parts > 0)

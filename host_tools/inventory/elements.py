@@ -1,28 +1,51 @@
 """What the panel knows of each element: identity, profile, the last words, their age."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 from element.protocol import codes
-from host_tools.dispatch.split import Capability
+from host_tools.dispatch.circuit import Circuit
+from host_tools.envelope.population import SOH_BP_UNKNOWN, THREE_PHASE, Row
+from host_tools.envelope.wear import wear_of
 from host_tools.identity.keyring import Enrolled
 
 # An element whose last telemetry is older is not planned with: its lease has run out anyway.
 TELEMETRY_AGE_MS_MAX = 2000
+# What an element is believed to be charged to while it does not say.
+SOC_BP_UNKNOWN = 5000
+_NOTHING = (0, 0, 0, 0)
+
+
+@dataclass(frozen=True)
+class Placement:
+    """What the site says of an element: where it is connected, which on/off ones go first."""
+
+    phase: int = THREE_PHASE
+    priority: int = 0
 
 
 @dataclass
 class ElementView:
-    """One element as the panel sees it. Telemetry is what the element read back, never ours."""
+    """One element as the panel sees it. Telemetry is what the element read back, never ours.
+
+    confirmed_ms: when it last proved who it is. hold: why it may not be planned with although it
+    is ready ("" for nothing): quarantine, an alarm in its zone.
+    """
 
     enrolled: Enrolled
+    placement: Placement = Placement()
     telemetry: dict[str, Any] | None = None
     telemetry_at_ms: int = 0
     announced: bool = False
+    announcement: dict[str, Any] | None = None
+    confirmed_ms: int = 0
+    hold: str = ""
     sequence: int = 0
     instructed_mw: int = 0
     accepted_count: int = 0
     refusals: dict[int, int] = field(default_factory=dict)
+    circuit: Circuit = field(default_factory=Circuit)
     last_counter: int = 0
     last_hash: bytes = bytes(32)
     gap_since_ms: int | None = None
@@ -45,24 +68,57 @@ class ElementView:
         """Its fire zone."""
         return int(self.enrolled.claims["zone"])
 
-    def available(self, now_ms: int) -> bool:
+    @property
+    def tenant(self) -> str:
+        """Whose it is."""
+        return str(self.enrolled.claims["tenant"])
+
+    def fresh(self, now_ms: int, age_ms_max: int = TELEMETRY_AGE_MS_MAX) -> bool:
+        """Return True while its telemetry is recent."""
+        return self.telemetry is not None and now_ms - self.telemetry_at_ms <= age_ms_max
+
+    def available(self, now_ms: int, age_ms_max: int = TELEMETRY_AGE_MS_MAX) -> bool:
         """Return True while recent telemetry says that the element could take a setpoint."""
-        if self.telemetry is None or now_ms - self.telemetry_at_ms > TELEMETRY_AGE_MS_MAX:
+        if self.telemetry is None or now_ms - self.telemetry_at_ms > age_ms_max:
             return False
         return self.telemetry["state"] in (codes.STATE_IDLE, codes.STATE_ACTIVE)
 
-    def capability(self, now_ms: int) -> Capability | None:
-        """Return what may be planned with now, or None."""
-        if not self.available(now_ms) or self.telemetry is None:
-            return None
-        soc_bp = self.telemetry["soc_bp"]
-        return Capability(
-            self.element_id,
-            self.telemetry["power_mw_discharge_ready"],
-            self.telemetry["power_mw_charge_ready"],
-            self.profile["step_mw"],
-            5000 if soc_bp is None else soc_bp,
-        )
+    def plannable(self, now_ms: int, age_ms_max: int = TELEMETRY_AGE_MS_MAX) -> bool:
+        """Return True when an instruction may count on it."""
+        return not self.hold and self.circuit.is_closed and self.available(now_ms, age_ms_max)
+
+    def state(self, plannable: bool) -> tuple[int, ...]:
+        """Return its state as `Population.set` takes it; nothing it could do unless plannable."""
+        told = self.telemetry
+        if told is None:
+            return (*_NOTHING, 0, SOC_BP_UNKNOWN, SOH_BP_UNKNOWN)
+        able = (told["power_mw_discharge_ready"], told["power_mw_charge_ready"],
+                told["room_mwh_discharge"], told["room_mwh_charge"]) if plannable else _NOTHING
+        soc_bp = told["soc_bp"]
+        return (*able, told["instructed_mw"], SOC_BP_UNKNOWN if soc_bp is None else soc_bp,
+                self.soh_bp)
+
+    @property
+    def soh_bp(self) -> int:
+        """Its state of health as it last announced it."""
+        said = None if self.announcement is None else self.announcement["soh_bp"]
+        return SOH_BP_UNKNOWN if said is None else int(said)
+
+    def row(self) -> Row:
+        """Return what does not change while it is here; nothing it could do yet."""
+        profile = self.profile
+        window_bp = profile["soc_bp_max"] - max(profile["soc_bp_min"], profile["reserve_soc_bp"])
+        step_mw = profile["step_mw"]
+        return Row(
+            soh_bp=self.soh_bp, step_mw=step_mw, on_ms_min=profile["on_ms_min"],
+            off_ms_min=profile["off_ms_min"],
+            services=0 if profile["monitor_only"] else profile["services"],
+            response_ms=profile["response_ms"], ramp_mw_per_s=profile["ramp_mw_per_s"],
+            phase=self.placement.phase, priority=self.placement.priority, zone=self.zone,
+            wear=wear_of(profile["chemistry"], self.soh_bp),
+            nameplate_discharge_mw=step_mw or profile["power_mw_discharge_max"],
+            nameplate_charge_mw=step_mw or profile["power_mw_charge_max"],
+            nameplate_mwh=profile["energy_mwh_rated"] * max(0, window_bp) // 10000)
 
 
 class Inventory:
@@ -72,16 +128,28 @@ class Inventory:
         self._elements: dict[bytes, ElementView] = {}
         self._reported: frozenset[bytes] = frozenset()
 
-    def add(self, enrolled: Enrolled) -> ElementView:
-        """Return the view of an element, made at its first appearance."""
+    def add(self, enrolled: Enrolled, placement: Placement = Placement()) -> ElementView:
+        """Return the view of an element, made at its first appearance.
+
+        A renewed credential takes the place of the one before.
+        """
         view = self._elements.get(enrolled.element_id)
         if view is None:
-            view = self._elements[enrolled.element_id] = ElementView(enrolled)
+            view = self._elements[enrolled.element_id] = ElementView(enrolled, placement)
+        view.enrolled = enrolled
         return view
 
     def get(self, element_id: bytes) -> ElementView | None:
         """Return the view of an element, or None for a stranger."""
         return self._elements.get(element_id)
+
+    def remove(self, element_ids: Iterable[bytes]) -> None:
+        """Forget elements that are not here any more."""
+        for element_id in element_ids:
+            self._elements.pop(element_id, None)
+
+    def __len__(self) -> int:
+        return len(self._elements)
 
     def views(self) -> list[ElementView]:
         """Return all views in the order of their ids."""

@@ -23,6 +23,14 @@ from host_tools.ledger.store import Ledger
 START_MS = 1_767_225_600_000
 
 
+def plain_profile(**changes: Any) -> dict[str, Any]:
+    """Return the profile of an element of 1 kW and 5 kWh that takes every service."""
+    return lowest_profile() | {
+        "power_mw_discharge_max": 1_000_000, "power_mw_charge_max": 1_000_000,
+        "soc_bp_max": 10000, "energy_mwh_rated": 5_000_000, "services": 0x3F,
+        "ramp_mw_per_s": 10_000_000, "lease_ms_max": 5000, "chemistry": "LFP"} | changes
+
+
 class Peer:
     """Answers as an element would; everything it receives is kept in `heard`."""
 
@@ -180,7 +188,7 @@ class Site:
         self.authorities = Authorities.make(rng.randbytes)
         self.revocations: dict[str, Revocations] = {}
         self.aggregator = Aggregator(
-            self.authorities, Ledger(), rng.randbytes, lambda name, _: (lowest_profile(), 3, ""),
+            self.authorities, Ledger(), rng.randbytes, lambda name, _: (plain_profile(), 3, ""),
             believed=lambda: Trust(self.authorities.roots, self.revocations))
         self.port = self.aggregator.add_port("one", self.peer.take)
         self.now_ms = START_MS

@@ -1,28 +1,19 @@
-"""The split over elements: exact sums, respected caps, whole steps, few switches."""
+"""The exact splits: sums, caps, fairness, whatever the numbers."""
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from element.protocol.units import split_evenly
-from host_tools.dispatch.split import Capability, StepChooser, split, split_capped
+from host_tools.dispatch import split
 
-POWER_MW = st.integers(0, 5_000_000)
-
-
-def _elements(regulated: list[tuple[int, int, int]], steps: list[tuple[int, bool, bool]]):
-    built = [Capability(bytes([index]) * 8, discharge, charge, 0, soc)
-             for index, (discharge, charge, soc) in enumerate(regulated)]
-    for index, (step_mw, up, down) in enumerate(steps, 100):
-        built.append(Capability(bytes([index]) * 8, step_mw if up else 0,
-                                step_mw if down else 0, step_mw))
-    return built
+CAPS = st.lists(st.tuples(st.integers(0, 10**8), st.integers(0, 10**9)), min_size=1, max_size=40)
 
 
-ELEMENTS = st.builds(
-    _elements,
-    st.lists(st.tuples(POWER_MW, POWER_MW, st.integers(0, 10000)), max_size=6),
-    st.lists(st.tuples(st.integers(1, 1_000_000), st.booleans(), st.booleans()), max_size=6))
+def _arrays(rows: list[tuple[int, int]]) -> tuple[np.ndarray, np.ndarray]:
+    return (np.array([cap for cap, _ in rows], dtype=np.int64),
+            np.array([weight for _, weight in rows], dtype=np.int64))
 
 
 @given(st.integers(-10**9, 10**9), st.lists(st.integers(0, 10**7), min_size=1, max_size=30))
@@ -38,74 +29,73 @@ def test_split_evenly_is_exact_and_fair(total: int, weights: list[int]) -> None:
         assert abs(part - ideal) < 1.000001
 
 
-@given(st.integers(-(10**7), 10**7),
-       st.lists(st.tuples(st.integers(0, 10**6), st.integers(0, 10**6)), max_size=12))
-def test_split_capped_keeps_caps_and_sum(total: int, pairs: list[tuple[int, int]]) -> None:
-    caps = [cap for cap, _ in pairs]
-    weights = [weight for _, weight in pairs]
-    if abs(total) > sum(caps):
+@given(CAPS, st.floats(0, 1))
+def test_by_weight_is_exact_capped_and_level(rows: list[tuple[int, int]], share: float) -> None:
+    caps, weights = _arrays(rows)
+    total = int(int(caps.sum()) * share)
+    parts = split.by_weight(total, caps, weights)
+    assert int(parts.sum()) == total
+    assert (parts >= 0).all() and (parts <= caps).all()
+    scaled = np.where(caps > 0, split.scaled(weights), 0)
+    # nobody who has room is left below the level that somebody else, not full, has reached;
+    # crumbs are less than one mW a row and weight
+    open_rows = (parts < caps) & (scaled > 0)
+    if open_rows.any():
+        level = parts[open_rows] / scaled[open_rows]
+        slack = (len(rows) + 1) / int(scaled[open_rows].min())
+        assert level.max() - level.min() <= slack
+        if total > int(parts[scaled > 0].sum()):
+            raise AssertionError("weightless rows were used while weighted ones had room")
+
+
+@given(CAPS, st.floats(0, 1))
+def test_in_order_fills_one_after_the_other(rows: list[tuple[int, int]], share: float) -> None:
+    caps, keys = _arrays(rows)
+    order = np.argsort(keys, kind="stable")
+    total = int(int(caps.sum()) * share)
+    parts = split.in_order(total, caps, order)
+    assert int(parts.sum()) == total
+    partly = [row for row in order if 0 < parts[row] < caps[row]]
+    assert len(partly) <= 1
+    seen_open = False
+    for row in order:
+        assert not (seen_open and parts[row])
+        seen_open = seen_open or parts[row] < caps[row]
+
+
+@given(CAPS, st.floats(0, 1), st.integers(0, 40000))
+def test_by_marginal_cost_is_exact_and_no_swap_is_cheaper(
+    rows: list[tuple[int, int]], share: float, rise_bp: int,
+) -> None:
+    caps, cost = _arrays(rows)
+    cost = cost % 100_000 + 1
+    nameplate = caps + 1000
+    total = int(int(caps.sum()) * share)
+    parts = split.by_marginal_cost(total, caps, cost, nameplate, rise_bp)
+    assert int(parts.sum()) == total
+    assert (parts >= 0).all() and (parts <= caps).all()
+    marginal = cost * (1 + rise_bp / 10000 * parts / nameplate)
+    # 2 mW: what rounding and crumbs may add
+    step = cost * rise_bp / 10000 * (len(rows) + 2) / nameplate + 1e-6 * cost
+    used, spare = parts > len(rows), parts < caps
+    if used.any() and spare.any():
+        assert (marginal - step)[used].max() <= (marginal + step)[spare].min() * (1 + 1e-9)
+
+
+def test_what_does_not_fit_is_an_error() -> None:
+    caps = np.array([5, 6], dtype=np.int64)
+    for total in (-1, 12):
         with pytest.raises(ValueError):
-            split_capped(total, caps, weights)
-        return
-    parts = split_capped(total, caps, weights)
-    assert sum(parts) == total
-    assert all(abs(part) <= cap for part, cap in zip(parts, caps, strict=True))
-    assert all(part * total >= 0 for part in parts)
+            split.by_weight(total, caps, caps)
+        with pytest.raises(ValueError):
+            split.in_order(total, caps, np.arange(2))
+        with pytest.raises(ValueError):
+            split.by_marginal_cost(total, caps, caps, caps, 10000)
 
 
-@given(st.lists(st.integers(-20_000_000, 20_000_000), min_size=1, max_size=12), ELEMENTS)
-def test_split_sums_to_the_admitted_total_within_every_limit(targets, elements) -> None:
-    chooser = StepChooser()
-    for turn, target in enumerate(targets):
-        result = split(target, elements, chooser, turn * 1000)
-        assert sum(result.parts_mw.values()) == result.admitted_mw
-        assert set(result.parts_mw) == {one.element_id for one in elements}
-        for one in elements:
-            part = result.parts_mw[one.element_id]
-            assert -one.charge_mw <= part <= one.discharge_mw
-            if one.step_mw:
-                assert part in (-one.step_mw, 0, one.step_mw)
-
-
-@given(st.integers(-6_000_000, 6_000_000))
-def test_what_the_regulated_elements_can_do_is_admitted_whole(target: int) -> None:
-    elements = _elements([(2_000_000, 2_000_000, 5000)] * 3, [(500_000, True, True)] * 4)
-    result = split(target, elements, StepChooser(), 0)
-    assert result.admitted_mw == target and result.shortfall_mw == 0
-
-
-def test_steps_add_to_what_the_regulated_elements_can_do() -> None:
-    elements = _elements([(1_000_000, 1_000_000, 5000)], [(500_000, True, True)] * 2)
-    assert split(2_000_000, elements, StepChooser(), 0).admitted_mw == 2_000_000
-    assert split(-2_000_000, elements, StepChooser(), 0).admitted_mw == -2_000_000
-    beyond = split(2_500_000, elements, StepChooser(), 0)
-    assert beyond.admitted_mw == 2_000_000 and beyond.shortfall_mw == 500_000
-
-
-def test_an_element_that_has_switched_is_held() -> None:
-    elements = _elements([(5_000_000, 5_000_000, 5000)], [(500_000, True, True)])
-    chooser = StepChooser(hold_ms=4000)
-    step = elements[1].element_id
-    assert split(5_000_000, elements, chooser, 0).parts_mw[step] == 500_000
-    assert split(-5_000_000, elements, chooser, 1000).parts_mw[step] == 500_000
-    assert split(-5_000_000, elements, chooser, 4000).parts_mw[step] == 0
-    assert split(-5_000_000, elements, chooser, 7000).parts_mw[step] == 0
-    assert split(-5_000_000, elements, chooser, 8000).parts_mw[step] == -500_000
-
-
-def test_an_element_that_lost_its_ability_is_stopped_at_once() -> None:
-    chooser = StepChooser()
-    able = _elements([(5_000_000, 5_000_000, 5000)], [(500_000, True, True)])
-    step = able[1].element_id
-    assert split(5_000_000, able, chooser, 0).parts_mw[step] == 500_000
-    unable = _elements([(5_000_000, 5_000_000, 5000)], [(500_000, False, True)])
-    assert split(5_000_000, unable, chooser, 1000).parts_mw[step] == 0
-
-
-def test_a_fuller_element_discharges_more_and_an_emptier_one_charges_more() -> None:
-    elements = _elements([(2_000_000, 2_000_000, 8000), (2_000_000, 2_000_000, 2000)], [])
-    full, empty = (one.element_id for one in elements)
-    out = split(1_000_000, elements, StepChooser(), 0).parts_mw
-    assert out[full] > out[empty] > 0
-    into = split(-1_000_000, elements, StepChooser(), 0).parts_mw
-    assert into[empty] < into[full] < 0
+def test_a_row_without_weight_serves_when_the_others_are_full() -> None:
+    caps = np.array([10, 10, 10], dtype=np.int64)
+    weights = np.array([1, 0, 1], dtype=np.int64)
+    assert split.by_weight(20, caps, weights).tolist() == [10, 0, 10]
+    assert split.by_weight(25, caps, weights).tolist() == [10, 5, 10]
+    assert split.by_weight(7, caps, np.zeros(3, dtype=np.int64)).tolist() == [3, 2, 2]
