@@ -93,7 +93,7 @@ class Aggregator:
         self, authorities: Authorities, ledger: Ledger, random_bytes: Callable[[int], bytes],
         profile_of: Callable[[str, bytes], tuple[dict[str, Any], int, str]] | None,
         interval_ms: int = 60000, trim_mw_max: int = 2_000_000,
-        believed: Callable[[], Trust] | None = None, policy: Policy = Policy(),
+        believed: Callable[[], Trust] | None = None, policy: Policy | None = None,
         keyring: Keyring | None = None,
         placement_of: Callable[[bytes], Placement] = lambda _: Placement(),
         lease_ms: int = LEASE_MS, ride_through_ms: int = 0,
@@ -135,7 +135,7 @@ class Aggregator:
                                      authorities.credential, 0)
         self.loop = MeterLoop(trim_mw_max)
         self.inventory = Inventory()
-        self.fleet = Fleet(self.inventory, policy, lease_ms, ride_through_ms)
+        self.fleet = Fleet(self.inventory, policy or Policy(), lease_ms, ride_through_ms)
         self.alarms = Alarms()
         self.quarantine = Quarantine()
         self.ports: dict[str, ElementPort] = {}

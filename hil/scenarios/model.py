@@ -5,18 +5,12 @@ Times in a phase or event are seconds; powers of the building are kW, of an elem
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from hil.plant.cell import CHEMISTRIES
+from host_tools.yaml_model import Strict
 
 ElementName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,30}$")]
-
-
-class Strict(BaseModel):
-    """No unknown keys, no conversion of text into numbers, nothing changed after loading."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
-
 
 Curve = Annotated[list[Annotated[int, Field(ge=0, le=10000)]], Field(max_length=16)]
 
@@ -24,8 +18,8 @@ Curve = Annotated[list[Annotated[int, Field(ge=0, le=10000)]], Field(max_length=
 class EnvelopeModel(Strict):
     """The rest of a credential's profile, in the contract's names; the defaults bound nothing."""
 
-    discharge_bp_at_soc: Curve = []
-    charge_bp_at_soc: Curve = []
+    discharge_bp_at_soc: Curve = Field(default_factory=list)
+    charge_bp_at_soc: Curve = Field(default_factory=list)
     reserve_soc_bp: int = Field(0, ge=0, le=10000)
     response_ms: int = Field(1000, ge=1, le=600_000)
     thermal_window_s: int = Field(0, ge=0, le=86400)

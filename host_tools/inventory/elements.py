@@ -128,14 +128,15 @@ class Inventory:
         self._elements: dict[bytes, ElementView] = {}
         self._reported: frozenset[bytes] = frozenset()
 
-    def add(self, enrolled: Enrolled, placement: Placement = Placement()) -> ElementView:
+    def add(self, enrolled: Enrolled, placement: Placement | None = None) -> ElementView:
         """Return the view of an element, made at its first appearance.
 
         A renewed credential takes the place of the one before.
         """
         view = self._elements.get(enrolled.element_id)
         if view is None:
-            view = self._elements[enrolled.element_id] = ElementView(enrolled, placement)
+            view = self._elements[enrolled.element_id] = ElementView(
+                enrolled, placement or Placement())
         view.enrolled = enrolled
         return view
 
