@@ -12,10 +12,11 @@ from collections.abc import Callable
 
 from element.protocol.errors import SignatureError
 from hil.swarm.element import SimulatedElement, Spec
+from hil.swarm.keys import light_pair
 from hil.swarm.specs import Maker, mixed
 from host_tools.identity.issuer import Authorities, Issuer
 from host_tools.identity.keyring import Enrolled
-from host_tools.identity.keys import KeyPair, make_key_pair
+from host_tools.identity.keys import KeyPair
 
 START_MS = 1_767_225_600_000
 ROUNDS_MAX = 1000
@@ -60,8 +61,8 @@ class Population:
         """
         if spec.name in self.elements:
             raise ValueError(f"two elements are called {spec.name}")
-        sign, agree = pairs or (make_key_pair(self.rng.randbytes),
-                                make_key_pair(self.rng.randbytes))
+        sign, agree = pairs or (light_pair(self.rng.randbytes),
+                                light_pair(self.rng.randbytes))
         name = spec.name
         element = SimulatedElement(
             spec, sign, agree, self.rng, lambda data: self._say(name, data), self.now_ms)
