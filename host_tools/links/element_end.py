@@ -21,7 +21,12 @@ from host_tools.identity.exchange import CRYPTO, lift
 from host_tools.identity.keys import key_id, make_key_pair
 from host_tools.identity.revocation import SKEW_S
 from host_tools.links.element_chain import StatementChain
-from host_tools.links.element_identity import ElementIdentity, kcwt_credential, number_of
+from host_tools.links.element_identity import (
+    ElementIdentity,
+    kcwt_credential,
+    number_of,
+    party_claims,
+)
 from host_tools.links.element_user import Answer, ElementUser
 
 FRAME_SIZE_MAX = 2400
@@ -83,7 +88,7 @@ class _Greeting:
         credential = kcwt_credential(id_cred)
         if credential is None:
             return None
-        claims = ElementIdentity.party(credential)
+        claims = party_claims(credential)
         self.party = credential, claims
         return credential, schema.raw_key(claims["agree_key"])
 

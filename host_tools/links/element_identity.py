@@ -43,6 +43,15 @@ def _vouched(credential: bytes, operator_key: bytes) -> None:
     codec.verify1(credential, operator_key, trust.TYP[trust.PARTY_CREDENTIAL])
 
 
+@lru_cache(maxsize=256)
+def party_claims(credential: bytes) -> dict[str, Any]:
+    """Return the claims of a party's credential, its signature not verified; to be read only."""
+    typ, _, payload = codec.peek(credential)
+    if typ != trust.TYP[trust.PARTY_CREDENTIAL]:
+        raise SignatureError("typ", typ)
+    return codec.decode_statement(trust.PARTY_CREDENTIAL, payload)
+
+
 class ElementIdentity:
     """One element's keys, and the grant that made it an element of a building.
 
@@ -151,14 +160,6 @@ class ElementIdentity:
             self.keep()
 
     # parties
-
-    @staticmethod
-    def party(credential: bytes) -> dict[str, Any]:
-        """Return the claims of a party's credential, its signature not verified yet."""
-        typ, _, payload = codec.peek(credential)
-        if typ != trust.TYP[trust.PARTY_CREDENTIAL]:
-            raise SignatureError("typ", typ)
-        return codec.decode_statement(trust.PARTY_CREDENTIAL, payload)
 
     def vouch(self, credential: bytes) -> None:
         """Verify that the operator signed a party's credential. Raises SignatureError."""
