@@ -197,14 +197,41 @@ class Aggregator:
         self.fleet.add(view)
         self._hold(view)
         self._sync(name)
-        self._interrogate(view)
+        self.interrogate(view)
 
-    def _interrogate(self, view: ElementView) -> None:
+    def interrogate(self, view: ElementView) -> None:
         """Ask an element who it is."""
         challenge = self._challenges[view.element_id] = self._random(16)
         port = self._port_of.get(view.element_id)
         if port is not None:
             port.send(schema.INTERROGATE, {"challenge": challenge})
+
+    def has_session(self, view: ElementView) -> bool:
+        """Return True while an element has a session."""
+        port = self._port_of.get(view.element_id)
+        return port is not None and port.has_session and port.element_id == view.element_id
+
+    def line_of(self, view: ElementView) -> str | None:
+        """Return the name of the line on which an element was last heard."""
+        port = self._port_of.get(view.element_id)
+        return None if port is None else port.name
+
+    def forget(self, element_id: bytes) -> None:
+        """Give an element up: it is not here any more. When it comes back it is new."""
+        self.inventory.remove([element_id])
+        self.fleet.remove(element_id)
+        self._port_of.pop(element_id, None)
+        self._unanswered.pop(element_id, None)
+        self._untripped.pop(element_id, None)
+
+    def wake(self) -> None:
+        """Ask for a turn now: there is something new to do."""
+        self._redispatch = True
+
+    @property
+    def interval_end_ms(self) -> int | None:
+        """The end of the interval that is committed to next, Unix ms."""
+        return self._interval_end_ms
 
     def _announced(self, view: ElementView, fields: dict[str, Any]) -> bool:
         """Take an element's answer to our challenge; False for an answer to another one."""
@@ -232,6 +259,10 @@ class Aggregator:
     def _view(self, name: str) -> ElementView:
         element_id = self.ports[name].element_id
         view = self.inventory.get(element_id) if element_id is not None else None
+        if view is None and element_id in self._keyring.known:
+            # given up as silent, and here again in the same session
+            self._on_session(name, element_id)
+            view = self.inventory.get(element_id)
         if view is None:
             raise DecodeError("element", None)
         return view
@@ -370,7 +401,7 @@ class Aggregator:
 
     def _send_setpoint(self, view: ElementView, power_mw: int, service: int, now_ms: int) -> None:
         port = self._port_of.get(view.element_id)
-        if port is None or not port.has_session:
+        if port is None or not self.has_session(view):
             return
         lease_ms = self.fleet.lease_ms
         if view.circuit.is_late:

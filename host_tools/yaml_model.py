@@ -56,7 +56,8 @@ def load_model(path: Path, model: type[Model], what: str,
     except ValidationError as error:
         # a key with the wrong unit is unknown and another one missing: the unknown one explains
         first = min(error.errors(), key=lambda one: one["type"] != "extra_forbidden")
-        keys = sorted({key for one in (model, *parts) for key in one.model_fields})
+        models: tuple[type[BaseModel], ...] = (model, *parts)
+        keys = sorted({key for one in models for key in one.model_fields})
         location = first["loc"]
         raise FileError(path, line_of(document, location),
                         _problem(location, first, keys, what)) from error

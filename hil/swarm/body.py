@@ -200,7 +200,7 @@ class Body:
             return max(start_ms, self.now_ms) + RAMP_STEP_MS
         end_ms = self.lease.end_ms
         if end_ms is not None:
-            return end_ms + self.lease.zero_ramp_ms + RAMP_STEP_MS
+            return end_ms + self.lease.zero_ramp_ms
         return self.now_ms + RAMP_STEP_MS if self.instructed_mw else None
 
     def advance(self, now_ms: int) -> None:

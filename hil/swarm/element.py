@@ -137,6 +137,7 @@ class SimulatedElement(ElementUser):
         if now_ms >= self._telemetry_ms:
             self._telemetry_ms += (now_ms - self._telemetry_ms) // TELEMETRY_PERIOD_MS \
                 * TELEMETRY_PERIOD_MS + TELEMETRY_PERIOD_MS
+            self.end.tick(now_ms)
             self._tell()
         self._report(now_ms)
 

@@ -30,6 +30,7 @@ import cbor2
 
 from element.protocol.errors import Error
 from hil.swarm.element import Faults, SimulatedElement, Spec
+from hil.swarm.site import enrol_into
 from hil.swarm.specs import mixed
 from host_tools.identity.keys import KeyPair, make_key_pair
 
@@ -267,27 +268,33 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=1, help="of their kinds and ratings")
     parser.add_argument("--folder", type=Path, default=Path("build/swarm"),
                         help="where their keys, credentials and chains are kept")
-    lines = parser.add_mutually_exclusive_group()
-    lines.add_argument("--tcp-base", type=int, default=0, metavar="PORT",
+    kinds = parser.add_mutually_exclusive_group()
+    kinds.add_argument("--tcp-base", type=int, default=0, metavar="PORT",
                        help="first port on the loopback address; 0 takes free ones")
-    lines.add_argument("--socket", type=Path, metavar="DIR", help="Unix sockets instead")
-    lines.add_argument("--pty", type=Path, metavar="DIR", help="pseudo-terminals instead")
+    kinds.add_argument("--socket", type=Path, metavar="DIR", help="Unix sockets instead")
+    kinds.add_argument("--pty", type=Path, metavar="DIR", help="pseudo-terminals instead")
+    parser.add_argument("--site", type=Path, metavar="DIR",
+                        help="enrol them into this site, which is made where there is none")
     options = parser.parse_args(argv)
     if options.elements < 1:
         parser.error("--elements: at least 1")
     server = Server()
     options.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     rng = random.Random(options.seed)
+    lines = []
     try:
         for index in range(options.elements):
             spec = mixed(index, rng)
             one = Served(spec, options.folder / f"{spec.name}.cbor")
             server.served[spec.name] = one
             line = _lines(server, options, index, one)
+            lines.append((one.element, line))
             print(json.dumps({"name": spec.name, "element_id": one.element.element_id.hex(),
                               "line": line, "zone": spec.zone,
                               "power_mw": spec.profile["power_mw_discharge_max"],
                               "energy_mwh": spec.profile["energy_mwh_rated"]}), flush=True)
+        if options.site is not None:
+            enrol_into(options.site, lines)
     except (OSError, Error, cbor2.CBORError, KeyError) as error:
         print(f"cannot serve: {error}\n  next: another --tcp-base, or another --folder",
               file=sys.stderr)

@@ -19,6 +19,7 @@ from typer.core import TyperGroup
 
 from element.protocol.errors import BusError, Error
 from host_tools.cli import (
+    aggregator_commands,
     bms_commands,
     board_commands,
     console_command,
@@ -60,6 +61,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(hil_commands.app, name="hil")
+app.add_typer(aggregator_commands.app, name="aggregator")
 app.add_typer(bms_commands.app, name="bms")
 app.add_typer(pki_commands.app, name="pki")
 app.command(

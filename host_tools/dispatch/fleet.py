@@ -8,11 +8,8 @@ planned with as they last were, and everything that says so is flagged stale.
 from host_tools.envelope.capability import Capability, CapabilityBook
 from host_tools.envelope.policy import Policy
 from host_tools.envelope.population import Population, Row
-from host_tools.inventory.elements import (
-    TELEMETRY_AGE_MS_MAX,
-    ElementView,
-    Inventory,
-)
+from host_tools.envelope.wear import Chemistry
+from host_tools.inventory.elements import TELEMETRY_AGE_MS_MAX, ElementView, Inventory
 
 LEASE_MS = 1500
 _NEVER_MS = -(10**15)
@@ -25,6 +22,7 @@ class Fleet:
                  ride_through_ms: int = 0) -> None:
         self.lease_ms = lease_ms
         self.disturbed_since_ms: int | None = None
+        self.chemistries: dict[str, Chemistry] | None = None  # what their packs cost and last
         self._inventory = inventory
         self._policy = policy
         self._ride_through_ms = ride_through_ms
@@ -48,7 +46,7 @@ class Fleet:
 
     def add(self, view: ElementView) -> None:
         """Take an element in, or take note that its credential or announcement has changed."""
-        row = view.row()
+        row = view.row(self.chemistries)
         if self._rows.get(view.element_id) != row:
             self._rows[view.element_id] = row
             self._anew = True

@@ -53,6 +53,10 @@ class Alarms:
         """Return the alarm that holds a zone: the building's or its own."""
         return self._by_zone.get(BUILDING) or self._by_zone.get(zone)
 
+    def in_alarm(self, zone: int) -> bool:
+        """Return True for a zone that is in alarm itself."""
+        return zone in self._by_zone
+
     def release(self, zone: int | None = None) -> list[Alarm]:
         """End the alarms of a zone, all for None, whose input is quiet; return the others."""
         kept = []

@@ -7,7 +7,7 @@ from typing import Any
 from element.protocol import codes
 from host_tools.dispatch.circuit import Circuit
 from host_tools.envelope.population import SOH_BP_UNKNOWN, THREE_PHASE, Row
-from host_tools.envelope.wear import wear_of
+from host_tools.envelope.wear import Chemistry, wear_of
 from host_tools.identity.keyring import Enrolled
 
 # An element whose last telemetry is older is not planned with: its lease has run out anyway.
@@ -48,6 +48,7 @@ class ElementView:
     circuit: Circuit = field(default_factory=Circuit)
     last_counter: int = 0
     last_hash: bytes = bytes(32)
+    last_record_end_ms: int = 0
     gap_since_ms: int | None = None
     gap_counter: int = 0
     late_ms_counts: dict[int, int] = field(default_factory=dict)
@@ -104,7 +105,7 @@ class ElementView:
         said = None if self.announcement is None else self.announcement["soh_bp"]
         return SOH_BP_UNKNOWN if said is None else int(said)
 
-    def row(self) -> Row:
+    def row(self, chemistries: dict[str, Chemistry] | None = None) -> Row:
         """Return what does not change while it is here; nothing it could do yet."""
         profile = self.profile
         window_bp = profile["soc_bp_max"] - max(profile["soc_bp_min"], profile["reserve_soc_bp"])
@@ -115,7 +116,7 @@ class ElementView:
             services=0 if profile["monitor_only"] else profile["services"],
             response_ms=profile["response_ms"], ramp_mw_per_s=profile["ramp_mw_per_s"],
             phase=self.placement.phase, priority=self.placement.priority, zone=self.zone,
-            wear=wear_of(profile["chemistry"], self.soh_bp),
+            wear=wear_of(profile["chemistry"], self.soh_bp, chemistries),
             nameplate_discharge_mw=step_mw or profile["power_mw_discharge_max"],
             nameplate_charge_mw=step_mw or profile["power_mw_charge_max"],
             nameplate_mwh=profile["energy_mwh_rated"] * max(0, window_bp) // 10000)

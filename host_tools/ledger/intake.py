@@ -93,6 +93,7 @@ class Intake:
             view.gap_since_ms = None
             view.last_counter = counter
             view.last_hash = hashlib.sha256(statement).digest()
+            view.last_record_end_ms = fields.get("end_unix_ms", view.last_record_end_ms)
             self._pending.append(Leaf(view.element_id, kind, fields, statement))
             self.file(kind, view.element_id, counter, now_ms, statement)
         self._acks.append((name, counter))

@@ -8,16 +8,17 @@ import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import sqlalchemy as sa
 
 from element.protocol import schema
 from element.protocol.errors import BusError
 
-_META = sa.MetaData()
+METADATA = sa.MetaData()
 
 STATEMENTS = sa.Table(
-    "statements", _META,
+    "statements", METADATA,
     sa.Column("id", sa.Integer, primary_key=True),
     sa.Column("kind", sa.Integer, nullable=False),
     sa.Column("signer", sa.LargeBinary(8), nullable=False),
@@ -30,13 +31,28 @@ STATEMENTS = sa.Table(
 
 
 @contextmanager
-def _translated(what: str) -> Iterator[None]:
+def translated(what: str) -> Iterator[None]:
     """Raise BusError for what the database says."""
     try:
         yield
     except sa.exc.SQLAlchemyError as error:
         why = str(getattr(error, "orig", None) or error).splitlines()[0]
         raise BusError("ledger", f"{what}: {why}") from error
+
+
+STATE = sa.Table(
+    "state", METADATA,
+    sa.Column("name", sa.String(64), primary_key=True),
+    sa.Column("value", sa.LargeBinary, nullable=False),
+)
+
+
+def _careful(connection: Any, _record: Any) -> None:
+    """Make SQLite durable at every commit, and readable meanwhile."""
+    cursor = connection.cursor()
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=5000"):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
 
 
 class Ledger:
@@ -47,10 +63,17 @@ class Ledger:
 
         Raises BusError for a database that is none or is damaged.
         """
-        with _translated(url):
+        with translated(url):
             self._engine = sa.create_engine(url)
-            _META.create_all(self._engine)
+            if self._engine.dialect.name == "sqlite":
+                sa.event.listen(self._engine, "connect", _careful)
+            METADATA.create_all(self._engine)
             self._connection = self._engine.connect()
+
+    @property
+    def connection(self) -> sa.Connection:
+        """The one connection: what it writes is durable after `flush`."""
+        return self._connection
 
     @classmethod
     def at(cls, path: Path) -> "Ledger":
@@ -98,14 +121,14 @@ class Ledger:
         """
         table = STATEMENTS
         query = sa.select(table.c.counter, table.c.statement).where(table.c.kind == kind)
-        with _translated("read"):
+        with translated("read"):
             for row in self._connection.execute(query.order_by(table.c.counter, table.c.id)):
                 yield row.counter, row.statement
 
     def last_of_kind(self, kind: int) -> bytes | None:
         """Return the statement of one kind with the highest counter. Raises BusError."""
         table = STATEMENTS
-        with _translated("read"):
+        with translated("read"):
             row = self._connection.execute(
                 sa.select(table.c.statement).where(table.c.kind == kind)
                 .order_by(table.c.counter.desc(), table.c.id.desc()).limit(1)).first()
@@ -124,7 +147,7 @@ class Ledger:
         query = sa.select(table.c.signer, table.c.counter, table.c.statement).join(
             newest, sa.and_(table.c.signer == newest.c.signer,
                             table.c.counter == newest.c.counter)).where(chained)
-        with _translated("read"):
+        with translated("read"):
             return {row.signer: (row.counter, hashlib.sha256(row.statement).digest())
                     for row in self._connection.execute(query)}
 
@@ -139,19 +162,33 @@ class Ledger:
             table.c.kind.in_((schema.EXECUTION_RECORD, schema.SAFETY_EVENT)),
             table.c.interval_number == interval_number if interval_number is not None
             else table.c.interval_number.is_(None))
-        with _translated("read"):
+        with translated("read"):
             return [(row.kind, row.statement) for row in self._connection.execute(
                 query.order_by(table.c.signer, table.c.counter))]
 
     def last_interval(self) -> int:
         """Return the highest interval that a statement was given, 0 for none. Raises BusError."""
-        with _translated("read"):
+        with translated("read"):
             return int(self._connection.execute(
                 sa.select(sa.func.max(STATEMENTS.c.interval_number))).scalar() or 0)
 
+    def keep(self, name: str, value: bytes) -> None:
+        """Remember a value under a name in place of the one before; durable when this returns."""
+        with translated("write"):
+            self._connection.execute(STATE.delete().where(STATE.c.name == name))
+            self._connection.execute(STATE.insert().values(name=name, value=value))
+            self._connection.commit()
+
+    def kept(self, name: str) -> bytes | None:
+        """Return what was kept under a name. Raises BusError."""
+        with translated("read"):
+            row = self._connection.execute(
+                sa.select(STATE.c.value).where(STATE.c.name == name)).first()
+        return None if row is None else bytes(row.value)
+
     def flush(self) -> None:
         """Make what was added durable: what is acknowledged to its sender has to be."""
-        with _translated("write"):
+        with translated("write"):
             self._connection.commit()
 
     def close(self) -> None:

@@ -94,7 +94,7 @@ class _Greeting:
 
 
 class ElementEnd:
-    """One line of an element. Times are milliseconds of the caller's, in `receive` and `tick`.
+    """One line of an element. Times are milliseconds of the caller's, the same in all calls.
 
     own_clock: our time is Unix time already, and a TimeSync sets nothing. open_enrolment: whether
     an offer is answered, which is for lines that only the installer reaches.
@@ -194,7 +194,6 @@ class ElementEnd:
 
     def send_telemetry(self, fields: dict[str, Any]) -> bool:
         """Send to every party that has a session; False while the aggregator has none."""
-        self.check()
         if not self.peers:
             return False
         payload = codec.encode_message(schema.TELEMETRY, fields)
@@ -211,6 +210,12 @@ class ElementEnd:
 
     def _plain(self, kind: int, fields: dict[str, Any]) -> None:
         self._send(encode_frame(codec.encode_message(kind, fields)))
+
+    def tick(self, now_ms: int) -> None:
+        """Let time pass: end what may not go on, offer what is due. Once a second is enough."""
+        self._now_ms = now_ms
+        self.check()
+        self.offer_statements(now_ms)
 
     def offer_statements(self, now_ms: int) -> None:
         """Offer what the host has not acknowledged, again after a while."""

@@ -1,0 +1,1 @@
+"""The process in the panel: site configuration, lines, database, dispatches, API, metrics."""

@@ -1,0 +1,192 @@
+"""The service in the panel: one event loop with lines, inputs, the building and its API."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import time
+from collections.abc import Callable
+from typing import Any
+
+from element.protocol.errors import BusError
+from host_tools.aggregator import Aggregator
+from host_tools.inventory.discovery import Discovery
+from host_tools.inventory.elements import Placement
+from host_tools.ledger.store import Ledger
+from host_tools.panel.building import Building, Event
+from host_tools.panel.check import Loaded
+from host_tools.panel.inputs import Input, Points
+from host_tools.panel.lines import Lines
+
+# After a request to stop, elements get this long to hear that they are to be at zero.
+STOP_S = 1.0
+IDLE_S_MAX = 0.1
+
+
+def unix_ms() -> int:
+    """Return the time of day."""
+    return time.time_ns() // 1_000_000
+
+
+class Service:
+    """One panel. log(kind, fields) gets every event; it must not wait."""
+
+    def __init__(self, loaded: Loaded, log: Callable[..., None]) -> None:
+        """Raises BusError for a database or keys that cannot be used."""
+        config = loaded.config
+        self.loaded = loaded
+        self.started_ms = unix_ms()
+        self.listeners: set[asyncio.Queue[Event]] = set()
+        self._log = log
+        self._wake = asyncio.Event()
+        self.ledger = Ledger(loaded.ledger_url)
+        keyring = loaded.site.keyring()
+        placements = self._placements(list(keyring.known))
+        policy = config.policy
+        self.aggregator = Aggregator(
+            loaded.site.authorities(), self.ledger, os.urandom, None,
+            config.record_interval_s * 1000, policy=policy.policy(), keyring=keyring,
+            placement_of=lambda one: placements.get(one, Placement()),
+            lease_ms=config.lease_ms, ride_through_ms=config.discovery.ride_through_s * 1000)
+        self.aggregator.fleet.chemistries = policy.chemistries()
+        found = config.discovery
+        self.building = Building(
+            self.aggregator,
+            Discovery(found.full_period_s * 1000, found.delta_period_s * 1000,
+                      found.answer_s * 1000, found.at_dispatch_count_max), self._on_event)
+        self.lines = Lines(self._on_data, self._on_line)
+        for line in config.lines:
+            self._add_line(line.line)
+        if config.broker is not None:
+            ids = sorted(one.hex() for one in keyring.known)
+            for name in self.lines.add_broker(config.broker, ids):
+                self._add_port(name)
+        self.points = Points(config.interlock.points, self.building, self._quiet)
+        self.turned_ms = self.started_ms
+        self.inputs = [Input(one, loaded.at(one.path)) for one in config.interlock.inputs]
+        watched = {one.model.zone for one in self.inputs} | {
+            one.zone for one in config.interlock.points}
+        for alarm in self.aggregator.alarms.all():
+            if alarm.zone not in watched:  # its input is not in the configuration any more
+                self.aggregator.alarms.quiet(alarm.zone)
+
+    def _placements(self, known: list[bytes]) -> dict[bytes, Placement]:
+        """Return what the configuration says of elements, by id."""
+        out = {}
+        for element in self.loaded.config.elements:
+            for element_id in known:
+                if element_id.hex().startswith(element.id):
+                    out[element_id] = Placement(element.phase, element.priority)
+        return out
+
+    def _add_line(self, name: str) -> None:
+        self.lines.add(name)
+        self._add_port(name)
+
+    def _add_port(self, name: str) -> None:
+        self.aggregator.add_port(name, lambda data: self.lines.send(name, data))
+
+    def wake(self) -> None:
+        """Take a turn now."""
+        self._wake.set()
+
+    # what comes in
+
+    def _on_data(self, name: str, data: bytes) -> None:
+        self.aggregator.receive(name, data, unix_ms())
+        if self.aggregator.due_ms <= unix_ms():
+            self._wake.set()
+
+    def _on_line(self, name: str, error: str) -> None:
+        self.building.tell("line", unix_ms(), line=name, error=error)
+
+    def _on_event(self, event: Event) -> None:
+        self._log(event.kind, **event.fields)
+        for queue in self.listeners:
+            # a listener that does not read loses events, and sees it by their numbers
+            with contextlib.suppress(asyncio.QueueFull):
+                queue.put_nowait(event)
+
+    # the loop
+
+    async def run(self, ready: Callable[[], None] = lambda: None) -> None:
+        """Serve until SIGTERM or SIGINT, then bring the elements to zero."""
+        loop = asyncio.get_running_loop()
+        stopped = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stopped.set)
+        tasks: list[asyncio.Task[None]] = [loop.create_task(one) for one in (
+            self.lines.run(), self._turns(), self._watch_inputs())]
+        waiter: asyncio.Task[Any] = loop.create_task(stopped.wait())
+        notify("READY=1")
+        ready()
+        self.building.tell("started", unix_ms(), elements=len(self.loaded.site.elements()),
+                           lines=len(self.lines.lines))
+        try:
+            waiting: list[asyncio.Task[Any]] = [waiter, *tasks]
+            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            notify("STOPPING=1")
+            for task in tasks:
+                if task.done():  # a part that has failed ends the whole: systemd starts it anew
+                    task.result()
+            self.building.tell("stopping", unix_ms())
+            self.aggregator.stop(unix_ms())
+            await asyncio.sleep(STOP_S)
+        finally:
+            for task in (waiter, *tasks):
+                task.cancel()
+            await asyncio.gather(waiter, *tasks, return_exceptions=True)
+            for number in (signal.SIGTERM, signal.SIGINT):
+                loop.remove_signal_handler(number)
+            self.ledger.close()
+
+    async def _turns(self) -> None:
+        """Let the building take its turns when they are due."""
+        while True:
+            now_ms = unix_ms()
+            self.building.step(now_ms)
+            self.turned_ms = now_ms
+            notify("WATCHDOG=1")
+            wait_s = min(max(0, self.aggregator.due_ms - unix_ms()) / 1000, IDLE_S_MAX)
+            self._wake.clear()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._wake.wait(), max(wait_s, 0.001))
+
+    async def _watch_inputs(self) -> None:
+        """Look at the alarm inputs, so often that a contact is never missed for long."""
+        while True:
+            for one in self.inputs:
+                if one.look():
+                    if one.is_on:
+                        self.building.alarm(one.model.zone, unix_ms(), one.model.name,
+                                            input_on=True)
+                        self._wake.set()
+                    else:
+                        self._quiet(one.model.zone, unix_ms())
+            await asyncio.sleep(self.loaded.config.interlock.poll_ms / 1000)
+
+    def _quiet(self, zone: int, now_ms: int) -> None:
+        """Take note that an input of a zone is quiet, unless another one of it is still on."""
+        on = self.points.is_active(zone) or any(
+            one.is_on for one in self.inputs if one.model.zone == zone)
+        if not on and self.aggregator.alarms.in_alarm(zone):
+            self.building.quiet(zone, now_ms)
+
+
+def notify(message: str) -> None:
+    """Tell systemd something, where it has started us (sd_notify(3)); a datagram, or nothing."""
+    address = os.environ.get("NOTIFY_SOCKET")
+    if not address:
+        return
+    with contextlib.suppress(OSError), \
+            socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
+        sender.connect("\0" + address[1:] if address[0] == "@" else address)
+        sender.send(message.encode())
+
+
+def open_service(loaded: Loaded, log: Callable[..., Any]) -> Service:
+    """Return a service that is ready to run. Raises BusError."""
+    if not loaded.site.exists:
+        raise BusError("no site keys", f"{loaded.site.folder}\n  next: cellwall enrol makes them")
+    return Service(loaded, log)
