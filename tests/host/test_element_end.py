@@ -270,6 +270,15 @@ def test_the_credential_is_checked_within_120_s_of_the_clock() -> None:
     assert not bench.party("meter", now_unix_s=START_S - 1200, valid_s=1000).has_session
 
 
+def test_a_session_ends_with_the_credential_of_its_party_though_nobody_speaks() -> None:
+    bench = Bench().connect()
+    assert bench.party("alarm", now_unix_s=START_S, valid_s=1000).has_session
+    bench.end.tick(START_MS + 1_120_000)
+    assert len(bench.end.peers) == 2
+    bench.end.tick(START_MS + 1_122_000)
+    assert [one.party for one in bench.end.peers] == [codes.PARTY_AGGREGATOR]
+
+
 def test_message_3_without_a_handshake_is_answered_with_an_error() -> None:
     bench = Bench().connect()
     bench.plain(schema.EDHOC_3, message=b"\x40")
