@@ -68,6 +68,7 @@ class Building:
         self._quarantined: set[str] = set()
         self._circuits: dict[bytes, str] = {}
         self._chased_ms = 0
+        self._now_ms = 0
         self._document = b""
         self._recover()
         aggregator.order = self.order
@@ -170,6 +171,16 @@ class Building:
 
     # time
 
+    @property
+    def due_ms(self) -> int:
+        """When `step` is wanted next: the aggregator's turn, or an instruction's moment."""
+        return min([self.aggregator.due_ms, *self._moments(self._now_ms)])
+
+    def _moments(self, after_ms: int) -> list[int]:
+        """Return when instructions begin and end, as far as that is still to come."""
+        return [at_ms for one in self._open for at_ms in (one.start_unix_ms, one.end_unix_ms)
+                if at_ms > after_ms]
+
     def step(self, now_ms: int) -> None:
         """Do what is due: discovery, the aggregator's turn, and telling what changed."""
         views = self.aggregator.inventory.views()
@@ -180,6 +191,9 @@ class Building:
             for view in gone:
                 self.aggregator.forget(view.element_id)
         self._chase(views, now_ms)
+        if any(at_ms <= now_ms for at_ms in self._moments(self._now_ms)):
+            self.aggregator.wake()
+        self._now_ms = now_ms
         self.aggregator.step(now_ms)
         self._tell_inventory(now_ms)
         self._tell_quarantine(now_ms)

@@ -95,7 +95,7 @@ class Service:
 
     def _on_data(self, name: str, data: bytes) -> None:
         self.aggregator.receive(name, data, unix_ms())
-        if self.aggregator.due_ms <= unix_ms():
+        if self.building.due_ms <= unix_ms():
             self._wake.set()
 
     def _on_line(self, name: str, error: str) -> None:
@@ -148,7 +148,7 @@ class Service:
             self.building.step(now_ms)
             self.turned_ms = now_ms
             notify("WATCHDOG=1")
-            wait_s = min(max(0, self.aggregator.due_ms - unix_ms()) / 1000, IDLE_S_MAX)
+            wait_s = min(max(0, self.building.due_ms - unix_ms()) / 1000, IDLE_S_MAX)
             self._wake.clear()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._wake.wait(), max(wait_s, 0.001))
