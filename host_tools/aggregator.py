@@ -184,6 +184,9 @@ class Aggregator:
         view = self.inventory.add(self._keyring.known[element_id],
                                   self._placement_of(element_id))
         self._intake.resume(view)
+        # a verifier needs the credential beside what was signed under it
+        self._intake.keep_credential(schema.CREDENTIAL, element_id, view.enrolled.credential,
+                                     self._now_ms)
         before, port = self._port_of.get(element_id), self.ports[name]
         if before is not None and before is not port and before.has_session \
                 and before.last_heard_ms is not None \

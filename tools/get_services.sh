@@ -1,5 +1,6 @@
 #!/bin/sh
-# Make build/services: Mosquitto and SoftHSM2 of this machine's own Debian release, for the tests.
+# Make build/services: Mosquitto, PostgreSQL and SoftHSM2 of this machine's own Debian release, for
+# the tests.
 #
 # Packages that the machine has are used as they are; what is missing is downloaded by apt's own
 # client with a private state directory and unpacked, without root. Programs and libraries are then
@@ -13,7 +14,7 @@ BUILD=${1:-build}
 mkdir -p "$BUILD"
 BUILD=$(cd "$BUILD" && pwd)
 OUT=$BUILD/services
-PACKAGES="mosquitto softhsm2 libsofthsm2"
+PACKAGES="mosquitto softhsm2 libsofthsm2 postgresql"
 
 say() { printf 'get_services: %s\n' "$*" >&2; }
 fail() { # what is wrong, what to do next, and a log whose end is shown
@@ -37,7 +38,7 @@ MIRROR=$(debian_mirror)
 STATE=$BUILD/apt-services
 LOG=$STATE/log
 private_state "$STATE" "$MIRROR" "$SUITE"
-say "downloading mosquitto and softhsm2 ($SUITE) under $BUILD"
+say "downloading mosquitto, postgresql and softhsm2 ($SUITE) under $BUILD"
 private_apt "$STATE" apt-get update >"$LOG" 2>&1 || fail "apt could not read the suite $SUITE." \
     "check that this machine reaches its Debian mirror (apt-get update)" "$LOG"
 # shellcheck disable=SC2086 # a list of words
@@ -65,7 +66,12 @@ first() { # a name, then where it may be: print the first that exists
     done
     fail "$name is in none of the packages." "report this with the lines above" "$LOG"
 }
+# the newest of the versions that are there
+POSTGRES=$(find "$OUT/usr/lib/postgresql" /usr/lib/postgresql -name initdb 2>/dev/null \
+    | sort -V | tail -n 1)
+[ -n "$POSTGRES" ] || fail "initdb is in none of the packages." "report this with the lines above" "$LOG"
 {
+    printf 'POSTGRES=%s\n' "$(dirname "$POSTGRES")"
     printf 'MOSQUITTO=%s\n' "$(first mosquitto "$OUT/usr/sbin" /usr/sbin)"
     printf 'SOFTHSM2_UTIL=%s\n' "$(first softhsm2-util "$OUT/usr/bin" /usr/bin)"
     printf 'SOFTHSM2_MODULE=%s\n' "$(first libsofthsm2.so "$OUT/usr/lib/softhsm" /usr/lib/softhsm)"

@@ -69,6 +69,11 @@ class _Lease(Lease):
         """The end of the setpoint in force, None without one."""
         return int(self._end_ms) if self.live else None
 
+    @property
+    def last_end_ms(self) -> int:
+        """When the lease that is live, or the last one that was, ends or has ended."""
+        return int(self._end_ms)
+
 
 def _diff(later_ms: int, earlier_ms: int) -> int:
     return later_ms - earlier_ms

@@ -6,7 +6,8 @@
 Prints one JSON line an element: its name, its id and the line it is on. Its keys, its credential
 and its chain are kept in the folder, so that the process can be killed at any moment and started
 again with the same elements. A JSON line on stdin switches faults: {"name": "sim-00000",
-"silent": true}; without a name, of all of them. Ends with SIGTERM or SIGINT.
+"silent": true}; without a name, of all of them. {"report": true} prints a JSON line of what each
+element does and has done. Ends with SIGTERM or SIGINT.
 """
 
 import argparse
@@ -29,6 +30,7 @@ from typing import Any
 import cbor2
 
 from element.protocol.errors import Error
+from hil.swarm.body import RAMP_STEP_MS
 from hil.swarm.element import Faults, SimulatedElement, Spec
 from hil.swarm.site import enrol_into
 from hil.swarm.specs import mixed
@@ -41,6 +43,8 @@ OUT_SIZE_MAX = 1 << 20
 SAVE_PERIOD_MS = 10_000
 WAIT_S_MAX = 0.25
 _SEED_SIZE = 64
+# Instructions that a report names.
+SEEN_MAX = 100_000
 
 
 def now_ms() -> int:
@@ -64,6 +68,8 @@ class Served:
         self.peer: socket.socket | int | None = None
         self.on_out: Callable[[], None] = lambda: None
         self._saved_ms = now_ms()
+        self._dispatch_ids: set[int] = set()
+        self._unleased_count = 0
         self.element = SimulatedElement(spec, sign, agree, random.SystemRandom(), self._say,
                                         now_ms(), self.save)
         if kept:
@@ -90,9 +96,31 @@ class Served:
         """Let time pass; the SoC is kept now and then."""
         present_ms = now_ms()
         self.element.step(present_ms)
+        self.look()
         if present_ms - self._saved_ms >= SAVE_PERIOD_MS:
             self._saved_ms = present_ms
             self.save()
+
+
+    def look(self) -> None:
+        """Take note of what is being done, and of power that nobody lends any more."""
+        body = self.element.body
+        lease = body.lease
+        if lease.live and lease.power_mw and len(self._dispatch_ids) < SEEN_MAX:
+            self._dispatch_ids.add(lease.dispatch_id)
+        if body.realized_mw and not lease.live and body.profile is not None \
+                and not body.profile.step_mw \
+                and body.now_ms > lease.last_end_ms + lease.zero_ramp_ms + RAMP_STEP_MS:
+            self._unleased_count += 1
+
+    def report(self) -> dict[str, Any]:
+        """Return what it does and has done since the process began."""
+        chain, body = self.element.end.chain, self.element.body
+        return {"id": self.element.element_id.hex(), "counter": chain.counter,
+                "acknowledged": chain.counter - len(chain.unacked),
+                "power_mw": body.realized_mw, "live": body.lease.live,
+                "dispatch_ids": sorted(self._dispatch_ids),
+                "unleased_count": self._unleased_count, "trip": body.interlock.cause}
 
 
 def _pair(seed: bytes) -> KeyPair:
@@ -163,6 +191,7 @@ class Server:
             data = b""
         if data:
             one.element.receive(data, now_ms())
+            one.look()
             self._send(one)
         elif not isinstance(peer, int):
             self._drop(one)
@@ -194,6 +223,9 @@ class Server:
         known = {field.name: type(getattr(Faults(), field.name)) for field in fields(Faults)}
         try:
             asked = json.loads(line)
+            if asked == {"report": True}:
+                print(json.dumps([one.report() for one in self.served.values()]), flush=True)
+                return
             name = asked.pop("name", None)
             targets = list(self.served.values()) if name is None else [self.served[name]]
             values = {key: known[key](value) for key, value in asked.items()}

@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 
 from element.protocol.errors import Error
+from host_tools.provision.stopped import StoppedError
 from host_tools.yaml_model import FileError
 
 app = typer.Typer(no_args_is_help=True, help="The building's aggregator in the panel.")
@@ -85,6 +86,9 @@ def run(
     out = logger({"json": True, "text": False}.get(log))
     service = open_service(loaded, out.info)
     asyncio.run(serve(service))
+    if service.interrupted:
+        raise StoppedError("stopped: the elements were told to be at zero",
+                           f"cellwall aggregator run {config} goes on where it was")
 
 
 @app.command("token", epilog="[bold]Example[/]\n\n(umask 077; cellwall aggregator token dispatch "

@@ -59,7 +59,7 @@ class Intake:
 
     def file(self, kind: int, signer: bytes, counter: int, now_ms: int, statement: bytes) -> None:
         """Put a statement into the ledger."""
-        self._ledger.add(kind, signer, counter, now_ms, statement)
+        self._ledger.put(kind, signer, counter, now_ms, statement)
 
     def keep_credential(self, kind: int, subject: bytes, credential: bytes, now_ms: int) -> None:
         """File a credential under its date: renewed ones stand beside those before."""

@@ -11,11 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
 
 from element.protocol import schema
 from element.protocol.errors import BusError
 
 METADATA = sa.MetaData()
+# Statements that wait to be written together.
+QUEUE_MAX = 1000
 
 STATEMENTS = sa.Table(
     "statements", METADATA,
@@ -68,12 +71,46 @@ class Ledger:
             if self._engine.dialect.name == "sqlite":
                 sa.event.listen(self._engine, "connect", _careful)
             METADATA.create_all(self._engine)
-            self._connection = self._engine.connect()
+            self._only = self._engine.connect()
+        self._insert: sa.Insert
+        if self._engine.dialect.name == "sqlite":
+            self._insert = sqlite.insert(STATEMENTS).on_conflict_do_nothing()
+        elif self._engine.dialect.name == "postgresql":
+            self._insert = postgresql.insert(STATEMENTS).on_conflict_do_nothing()
+        else:
+            raise BusError("ledger", f"{self._engine.dialect.name}\n  next: use sqlite or "
+                                     "postgresql+pg8000")
+        self._queued: list[dict[str, Any]] = []
 
     @property
     def connection(self) -> sa.Connection:
         """The one connection: what it writes is durable after `flush`."""
         return self._connection
+
+    @property
+    def _connection(self) -> sa.Connection:
+        """The connection, once everything that was put is written to it."""
+        self._write()
+        return self._only
+
+    def _write(self) -> None:
+        if self._queued:
+            queued, self._queued = self._queued, []
+            with translated("write"):
+                self._only.execute(self._insert, queued)
+
+    def put(self, kind: int, signer: bytes, counter: int, received_unix_ms: int,
+            statement: bytes) -> None:
+        """Store a statement with the next `flush` or read; one that is there already is kept.
+
+        For those whose sender's chain was checked: `add` also knows that records and events share
+        their counters.
+        """
+        self._queued.append({
+            "kind": kind, "signer": signer, "counter": counter,
+            "received_unix_ms": received_unix_ms, "statement": statement})
+        if len(self._queued) >= QUEUE_MAX:
+            self._write()
 
     @classmethod
     def at(cls, path: Path) -> "Ledger":
@@ -98,11 +135,16 @@ class Ledger:
     def commit(self, interval_number: int, members: list[tuple[int, bytes, int]]) -> None:
         """Give (kind, signer, counter) members their interval and make all of it durable."""
         table = STATEMENTS
-        for kind, signer, counter in members:
-            self._connection.execute(table.update().where(
-                table.c.kind == kind, table.c.signer == signer, table.c.counter == counter,
-            ).values(interval_number=interval_number))
-        self._connection.commit()
+        update = table.update().where(
+            table.c.kind == sa.bindparam("of_kind"), table.c.signer == sa.bindparam("of_signer"),
+            table.c.counter == sa.bindparam("of_counter"),
+        ).values(interval_number=interval_number)
+        with translated("write"):
+            if members:
+                self._connection.execute(update, [
+                    {"of_kind": kind, "of_signer": signer, "of_counter": counter}
+                    for kind, signer, counter in members])
+            self._connection.commit()
 
     def statements(self) -> Iterator[tuple[int, bytes, int, int | None, bytes]]:
         """Yield (kind, signer, counter, interval number, statement) in a fixed order."""

@@ -37,6 +37,7 @@ class Service:
         config = loaded.config
         self.loaded = loaded
         self.started_ms = unix_ms()
+        self.interrupted = False
         self.listeners: set[asyncio.Queue[Event]] = set()
         self._log = log
         self._wake = asyncio.Event()
@@ -115,7 +116,7 @@ class Service:
         loop = asyncio.get_running_loop()
         stopped = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, stopped.set)
+            loop.add_signal_handler(number, self._stop, number, stopped)
         tasks: list[asyncio.Task[None]] = [loop.create_task(one) for one in (
             self.lines.run(), self._turns(), self._watch_inputs())]
         waiter: asyncio.Task[Any] = loop.create_task(stopped.wait())
@@ -140,6 +141,11 @@ class Service:
             for number in (signal.SIGTERM, signal.SIGINT):
                 loop.remove_signal_handler(number)
             self.ledger.close()
+
+    def _stop(self, number: int, stopped: asyncio.Event) -> None:
+        """Begin to stop, by hand (Ctrl-C) or by systemd."""
+        self.interrupted = number == signal.SIGINT
+        stopped.set()
 
     async def _turns(self) -> None:
         """Let the building take its turns when they are due."""
