@@ -31,6 +31,8 @@ _READ_MAX = 256
 REOPEN_MS = 1000
 # A line with bytes to send that are not taken, or one that is gone, is tried again after this.
 _RETRY_MS = 5
+# On a bus a turn begins at a moment.
+_TURN_MS = 1
 # WDIOC_SETTIMEOUT, and WDIOF_CARDRESET in the boot status (linux/watchdog.h).
 _SET_TIMEOUT = 0xC0045706
 _CARD_RESET = 0x20
@@ -159,9 +161,17 @@ class LinuxHAL(HAL):
         self.bms_uart = TTYLine(board.BMS_UART, board.BMS_BAUD, self._poll)
         self._ttys = [self.bms_uart]
         self._network = None
+        self._retry_ms = _RETRY_MS
         if board.LINK == "uart":
             self.link_uart = TTYLine(board.LINK_UART, board.LINK_BAUD, self._poll)
             self._ttys.append(self.link_uart)
+        elif board.LINK == "bus":
+            from ..link.lines import open_bus
+
+            pair = TTYLine(board.LINK_UART, board.LINK_BAUD, self._poll)
+            self._ttys.append(pair)
+            self._retry_ms = _TURN_MS
+            self.link_uart = self._network = open_bus(self, pair, board.LINK_BAUD)
         else:
             from ..link.lines import open_line
 
@@ -199,16 +209,16 @@ class LinuxHAL(HAL):
     def _wait(self, dt_ms: int) -> None:
         """Wait in poll for dt_ms at most (-1: without limit) and take in what came."""
         waiting = False
-        for tty in self._ttys:
-            tty.flush()
-            waiting = waiting or tty.tx or tty.file is None
         network = self._network
         if network is not None:
             if network.look():
                 dt_ms = 0
-            waiting = waiting or network.busy
-        if waiting and not 0 <= dt_ms <= _RETRY_MS:
-            dt_ms = _RETRY_MS  # a line that is full or gone is tried again
+            waiting = network.busy
+        for tty in self._ttys:
+            tty.flush()
+            waiting = waiting or tty.tx or tty.file is None
+        if waiting and not 0 <= dt_ms <= self._retry_ms:
+            dt_ms = self._retry_ms  # a line that is full or gone is tried again
         for event in self._poll.poll(dt_ms):
             for tty in self._ttys:
                 if event[0] is tty.file:

@@ -24,7 +24,8 @@ _FOREVER = 0xFFFFFFFF
 class LockstepHAL(HeaderHAL):
     """A board inside the bench's virtual time."""
 
-    def __init__(self, channel_fd: int = 0):
+    def __init__(self, channel_fd: int = 0, bus_baud: int = 0):
+        """bus_baud: of the bus that the link is, 0 for a link of its own."""
         self._channel_in = open(channel_fd, "rb")
         self._channel_out = open(channel_fd, "wb")
         first = self._channel_in.read(FIRST_SIZE)
@@ -36,6 +37,12 @@ class LockstepHAL(HeaderHAL):
         self._in = bytearray(IN_SIZE)
         self._out = bytearray(OUT_SIZE)
         self._drawn = 0
+        self._link_raw = self.link_uart
+        self._bus = None
+        if bus_baud:
+            from ..link.lines import open_bus
+
+            self.link_uart = self._bus = open_bus(self, self._link_raw, bus_baud)
         install(self._wait, self.ticks_ms)
         # pins can be read from the first instruction on: take the inputs before anything runs
         self._exchange(self._now_ms)
@@ -70,12 +77,14 @@ class LockstepHAL(HeaderHAL):
         raise SystemExit(3)
 
     def _wait(self, dt_ms: int) -> None:
+        if self._bus is not None:
+            dt_ms = self._bus.wait_ms(dt_ms)
         self._exchange(_FOREVER if dt_ms < 0 else self._now_ms + dt_ms)
 
     def _exchange(self, until_ms: int) -> None:
         """Tell the bench that nothing is due before until_ms and take what it answers."""
         bms = self.bms_uart
-        link = self.link_uart
+        link = self._link_raw
         stage = self.stage_uart
         bms_tx = bms.tx
         link_tx = link.tx
@@ -102,8 +111,10 @@ class LockstepHAL(HeaderHAL):
             link.received(self._channel_in.read(link_size))
         if stage_size:
             stage.received(self._channel_in.read(stage_size))
+        if self._bus is not None:
+            self._bus.look()
 
 
 def open_board(board) -> HAL:
     """Return the HAL of a virtual board; its line to the bench is descriptor 0."""
-    return LockstepHAL(0)
+    return LockstepHAL(0, board.LINK_BAUD if board.LINK == "bus" else 0)

@@ -171,6 +171,7 @@ class MicroHAL:
 
     slow_flash = True
     tight_heap = True
+    _look_ms = LOOK_MS
 
     def __init__(self, board, pins, sense_read, link_read, uv_num: int, uv_den: int, usb):
         """sense_read, link_read: functions that read one raw count, link_read None without
@@ -206,6 +207,15 @@ class MicroHAL:
             taken = board.LINK_UART
             self.link_uart = self._open(
                 taken, board.LINK_TX, board.LINK_RX, board.LINK_BAUD, _LINK_RX_SIZE)
+            self.console_uart = self._usb
+        elif board.LINK == "bus":
+            from ..link.lines import open_bus
+
+            taken = board.LINK_UART
+            pair = self._open(taken, board.LINK_TX, board.LINK_RX, board.LINK_BAUD, _LINK_RX_SIZE)
+            self.link_uart = open_bus(self, pair, board.LINK_BAUD)
+            self._lines.append(self.link_uart)
+            self._look_ms = _SENDING_MS  # a turn is short, and begins at a moment
             self.console_uart = self._usb
         else:
             self.link_uart = self._network(board)
@@ -266,7 +276,7 @@ class MicroHAL:
             sending = self._usb.tx
             for line in self._lines:
                 sending = sending or line.tx
-            left_ms = _SENDING_MS if sending else LOOK_MS
+            left_ms = _SENDING_MS if sending else self._look_ms
             if dt_ms >= 0:
                 left_ms = min(left_ms, time.ticks_diff(end, time.ticks_ms()))
                 if left_ms <= 0:

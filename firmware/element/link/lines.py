@@ -1,4 +1,4 @@
-"""Choose the line of a board that is reached over a network. Loaded by such boards alone."""
+"""Choose the line of a board on a network or a bus. Loaded by such boards alone."""
 
 from ..protocol.errors import RangeError
 
@@ -22,3 +22,10 @@ def open_line(board, hal, poll=None):
 
         return BLELine(hal)
     raise RangeError("LINK", kind)
+
+
+def open_bus(hal, uart, baud: int):
+    """Return the line of a board with LINK = "bus" on its UART, an RS-485 transceiver behind."""
+    from .bus_line import BusLine
+
+    return BusLine(hal, uart, baud)
