@@ -66,20 +66,19 @@ class Ledger:
 
         Raises BusError for a database that is none or is damaged.
         """
+        with translated("the ledger's URL"):
+            backend = sa.make_url(url).get_backend_name()
+        if backend not in ("sqlite", "postgresql"):
+            raise BusError("ledger", f"{backend}\n  next: use sqlite:///FILE or "
+                                     "postgresql+pg8000://USER@HOST/NAME")
         with translated(url):
             self._engine = sa.create_engine(url)
             if self._engine.dialect.name == "sqlite":
                 sa.event.listen(self._engine, "connect", _careful)
             METADATA.create_all(self._engine)
             self._only = self._engine.connect()
-        self._insert: sa.Insert
-        if self._engine.dialect.name == "sqlite":
-            self._insert = sqlite.insert(STATEMENTS).on_conflict_do_nothing()
-        elif self._engine.dialect.name == "postgresql":
-            self._insert = postgresql.insert(STATEMENTS).on_conflict_do_nothing()
-        else:
-            raise BusError("ledger", f"{self._engine.dialect.name}\n  next: use sqlite or "
-                                     "postgresql+pg8000")
+        insert = sqlite.insert if backend == "sqlite" else postgresql.insert
+        self._insert: sa.Insert = insert(STATEMENTS).on_conflict_do_nothing()
         self._queued: list[dict[str, Any]] = []
 
     @property
