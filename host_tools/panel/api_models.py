@@ -2,15 +2,25 @@
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
 from element.protocol import schema
 from host_tools.panel.config import ServiceName
 
-Power = Annotated[int, Field(ge=-schema.POWER, le=schema.POWER)]
-Time = Annotated[int, Field(ge=0, le=schema.TIME)]
+
+
+def _whole(value: Any) -> Any:
+    """Return 5 for 5.0: in JSON they are the same number."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+# behind the range, or the schema would not have it
+_WHOLE = BeforeValidator(_whole)
+Power = Annotated[int, Field(ge=-schema.POWER, le=schema.POWER), _WHOLE]
+Time = Annotated[int, Field(ge=0, le=schema.TIME), _WHOLE]
+Seconds = Annotated[int, Field(ge=1, le=7 * 86_400), _WHOLE]
 Key = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,48}$")]
-Zone = Annotated[int, Field(ge=0, le=0xFFFF)]
+Zone = Annotated[int, Field(ge=0, le=0xFFFF), _WHOLE]
 
 
 class Given(BaseModel):
@@ -33,7 +43,7 @@ class DispatchRequest(Given):
     power_mw: Power
     service: ServiceName = "regulation"
     start_unix_ms: Time | None = None
-    duration_s: int = Field(ge=1, le=7 * 86_400)
+    duration_s: Seconds
     partial: bool | None = None
 
 

@@ -12,7 +12,8 @@ from typing import Any
 
 from element.protocol import codes
 from element.protocol.errors import RangeError
-from host_tools.aggregator import Aggregator, Order
+from host_tools.aggregator import Aggregator
+from host_tools.dispatch.orders import Order
 from host_tools.dispatch.plan import dispatch
 from host_tools.envelope.policy import Instruction
 from host_tools.inventory.discovery import Delta, Discovery, difference, document, entry

@@ -44,8 +44,9 @@ class Postgres:
         return f"postgresql+pg8000://cellwall@127.0.0.1:{self.port}/cellwall"
 
     def _run(self, program: str, *words: str) -> None:
-        done = subprocess.run([*self._as, str(self._bin / program), *words], text=True,
-                              env=self._environment, cwd=self._data, capture_output=True)
+        done = subprocess.run([*self._as, str(self._bin / program), *words], check=False,
+                              text=True, env=self._environment, cwd=self._data,
+                              capture_output=True)
         assert done.returncode == 0, f"{program}: {done.stdout}{done.stderr}"
 
     def start(self) -> None:
