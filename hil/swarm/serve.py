@@ -32,6 +32,7 @@ import cbor2
 from element.protocol.errors import Error
 from hil.swarm.body import RAMP_STEP_MS
 from hil.swarm.element import Faults, SimulatedElement, Spec
+from hil.swarm.mqtt import Bridge
 from hil.swarm.site import enrol_into
 from hil.swarm.specs import mixed
 from host_tools.identity.keys import KeyPair, make_key_pair
@@ -134,6 +135,7 @@ class Server:
         self.selector = selectors.DefaultSelector()
         self.served: dict[str, Served] = {}
         self.ended = False
+        self.bridge: Bridge | None = None
 
     def listen(self, one: Served, listener: socket.socket) -> None:
         """Take connections for an element; a new one replaces the one before."""
@@ -144,11 +146,12 @@ class Server:
                 peer, _ = listener.accept()
                 if peer.family != socket.AF_UNIX:
                     peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                self._use(one, peer)
+                self.use(one, peer)
 
         self.selector.register(listener, selectors.EVENT_READ, accept)
 
-    def _use(self, one: Served, peer: socket.socket | int) -> None:
+    def use(self, one: Served, peer: socket.socket | int) -> None:
+        """Put an element on a connection in place of the one before."""
         self._drop(one)
         if isinstance(peer, int):
             os.set_blocking(peer, False)
@@ -165,7 +168,7 @@ class Server:
         with contextlib.suppress(FileNotFoundError):
             path.unlink()
         path.symlink_to(os.ttyname(theirs))
-        self._use(one, ours)
+        self.use(one, ours)
 
     def _drop(self, one: Served) -> None:
         peer, one.peer = one.peer, None
@@ -286,6 +289,9 @@ def _lines(server: Server, options: argparse.Namespace, index: int, one: Served)
         listener.listen(4)
         server.listen(one, listener)
         return f"unix:{path}"
+    if server.bridge is not None:
+        server.use(one, server.bridge.attach(one.element.element_id.hex()))
+        return f"mqtt:{options.mqtt}/{one.element.element_id.hex()}"
     port = options.tcp_base + index if options.tcp_base else 0
     listener = socket.create_server((HOST, port))
     server.listen(one, listener)
@@ -304,6 +310,7 @@ def main(argv: list[str] | None = None) -> int:
     kinds.add_argument("--tcp-base", type=int, default=0, metavar="PORT",
                        help="first port on the loopback address; 0 takes free ones")
     kinds.add_argument("--socket", type=Path, metavar="DIR", help="Unix sockets instead")
+    kinds.add_argument("--mqtt", metavar="HOST:PORT/SITE", help="a broker instead")
     kinds.add_argument("--pty", type=Path, metavar="DIR", help="pseudo-terminals instead")
     parser.add_argument("--site", type=Path, metavar="DIR",
                         help="enrol them into this site, which is made where there is none")
@@ -315,6 +322,10 @@ def main(argv: list[str] | None = None) -> int:
     rng = random.Random(options.seed)
     lines = []
     try:
+        if options.mqtt is not None:
+            place, _, name = options.mqtt.partition("/")
+            host, _, port = place.partition(":")
+            server.bridge = Bridge(host, int(port), name)
         for index in range(options.elements):
             spec = mixed(index, rng)
             one = Served(spec, options.folder / f"{spec.name}.cbor")
@@ -327,7 +338,7 @@ def main(argv: list[str] | None = None) -> int:
                               "energy_mwh": spec.profile["energy_mwh_rated"]}), flush=True)
         if options.site is not None:
             enrol_into(options.site, lines)
-    except (OSError, Error, cbor2.CBORError, KeyError) as error:
+    except (OSError, Error, cbor2.CBORError, KeyError, ValueError) as error:
         print(f"cannot serve: {error}\n  next: another --tcp-base, or another --folder",
               file=sys.stderr)
         return 3

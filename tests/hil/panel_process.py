@@ -35,10 +35,14 @@ def environment() -> dict[str, str]:
 
 
 class Elements:
-    """`python -m hil.swarm.serve`, enrolled into folder/site."""
+    """`python -m hil.swarm.serve`, enrolled into folder/site.
 
-    def __init__(self, folder: Path, count: int, seed: int = 1) -> None:
+    mqtt: HOST:PORT/SITE of a broker instead of TCP.
+    """
+
+    def __init__(self, folder: Path, count: int, seed: int = 1, mqtt: str = "") -> None:
         self.folder = folder
+        self._mqtt = mqtt
         self._count, self._seed = count, seed
         self.lines: list[dict[str, Any]] = []
         self.process: subprocess.Popen[str] | None = None
@@ -46,10 +50,13 @@ class Elements:
 
     def start(self) -> None:
         """Start it, on the ports of before when there were any."""
-        base = int(self.lines[0]["line"].rsplit(":", 1)[1]) if self.lines else _free_base()
+        where = ["--mqtt", self._mqtt]
+        if not self._mqtt:
+            base = int(self.lines[0]["line"].rsplit(":", 1)[1]) if self.lines else _free_base()
+            where = ["--tcp-base", str(base)]
         self.process = subprocess.Popen(
             [sys.executable, "-m", "hil.swarm.serve", "--elements", str(self._count), "--seed",
-             str(self._seed), "--tcp-base", str(base), "--folder", str(self.folder / "elements"),
+             str(self._seed), *where, "--folder", str(self.folder / "elements"),
              "--site", str(self.folder / "site")],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment(), cwd=ROOT)
         assert self.process.stdout is not None
@@ -186,11 +193,12 @@ class Panel:
 
 
 @contextmanager
-def house(folder: Path, count: int = 4, more: str = "", ledger: str = "sqlite:///aggregator.db"
-          ) -> Iterator[tuple[Elements, Panel]]:
-    """Run elements and a panel that knows them all."""
-    elements = Elements(folder, count)
-    panel = Panel(folder, [one["line"] for one in elements.lines], more, ledger)
+def house(folder: Path, count: int = 4, more: str = "", ledger: str = "sqlite:///aggregator.db",
+          mqtt: str = "") -> Iterator[tuple[Elements, Panel]]:
+    """Run elements and a panel that knows them all. mqtt: HOST:PORT/SITE of a broker as bus."""
+    elements = Elements(folder, count, mqtt=mqtt)
+    lines = [] if mqtt else [one["line"] for one in elements.lines]
+    panel = Panel(folder, lines, more, ledger)
     try:
         panel.start()
         until(lambda: panel.counted() == count)
