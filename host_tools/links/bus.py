@@ -21,10 +21,14 @@ POLL_PERIOD_MS = 250
 # An answer begins this long after the poll's end, or the element is silent. A small board may be
 # in a control tick; an adapter on USB adds its own.
 ANSWER_MS_MAX = 30
+# ... and is seen when so many bytes of it have come: a UART hands them over in pieces.
+PIECE_SIZE = 32
 # What comes within this of the poll's begin is its answer still, late.
-LATE_MS_MAX = 150
+LATE_MS_MAX = 200
 # A slot holds a HELLO and this: what an element is late at most.
 SLOT_SPARE_MS = 5
+# One that does not end gets so much longer.
+OVER_MS = 20
 # From nothing: rounds of all slots that are needed, one after the other, for so long at most.
 STARTING_MS_MAX = 3000
 SLOTS_FIRST = 32
@@ -39,7 +43,7 @@ WINDOW_SLOTS_MAX = 8
 # Ref: Schoute, Dynamic Frame Length ALOHA, IEEE Trans. Commun. 31(4), 1983.
 _SCHOUTE = (239, 100)
 # Never understood for so long: lost. The element itself gives up after 5 s without a poll.
-LOST_MS = 6000
+LOST_MS = 8000
 # An address is not given to another one before whoever had it has surely lost it.
 REST_MS = 12_000
 # Heard so often in a row and never understood, while others are: two may share an address.
@@ -74,6 +78,7 @@ class BusMaster:
         self._receivers: dict[bytes, Receiver] = {}
         self._frames = FrameDecoder(bus.PAYLOAD_SIZE_MAX)
         self._turn_ms = bus.turn_ms(baud)
+        self._answer_ms = ANSWER_MS_MAX + bus.send_ms(PIECE_SIZE, baud)
         self._slot_ms = bus.send_ms(bus.HELLO_SIZE, baud) + SLOT_SPARE_MS
         self._now_ms = 0
         self._free_ms = 0  # the pair is ours from here on
@@ -84,6 +89,7 @@ class BusMaster:
         self._sent_ms = 0  # when the last byte of the poll has left
         self._deadline_ms = 0
         self._heard_in_turn = False
+        self._heard_ms = -REST_MS
         self._nonce: int | None = None  # of the round that runs
         self._round_slots = 0
         self._round_bad = 0
@@ -153,7 +159,7 @@ class BusMaster:
         self._sent_ms = now_ms + took_ms
         self._free_ms = self._sent_ms + self._turn_ms
         if self._polled is not None:
-            self._deadline_ms = self._sent_ms + ANSWER_MS_MAX
+            self._deadline_ms = self._sent_ms + self._answer_ms
         elif self._nonce is not None:
             self._deadline_ms = self._free_ms + self._round_slots * self._slot_ms + self._turn_ms
         return data
@@ -193,10 +199,12 @@ class BusMaster:
     def _next(self) -> bytes | None:
         """Return the payload of whatever is due first: alarms, orders, discovery, turns."""
         now_ms = self._now_ms
-        hurried = [one for one in self.elements.values()
-                   if one.hurried and one.has_news and one.confirmed]
-        if hurried:
-            return hurried[0].poll(self.generation, self.stream_size, True, now_ms)
+        for one in self.elements.values():
+            if one.hurried and one.confirmed and not one.silent_run:
+                if one.has_news:
+                    return one.poll(self.generation, self.stream_size, True, now_ms)
+                # what is under way must have arrived first: ask for that alone
+                return self._poll(one, 0)
         if self._orders:
             return self._orders.popleft()
         if self._starting or now_ms >= self._window_ms:
@@ -206,10 +214,13 @@ class BusMaster:
             return None
         element = min(due, key=lambda one: (-1 if one.polled_ms is None else one.polled_ms,
                                             one.address))
+        return self._poll(element, self.stream_size)
+
+    def _poll(self, element: BusElement, allowed: int) -> bytes:
         self._polled, self._heard_in_turn = element, False
         self.turn_count += 1
         self.watch.polled(element.element_id)
-        return element.poll(self.generation, self.stream_size, False, now_ms)
+        return element.poll(self.generation, self.stream_size, False, self._now_ms, allowed)
 
     # ---- discovery ----
 
@@ -224,6 +235,7 @@ class BusMaster:
 
     def _close_round(self) -> None:
         """Give addresses, and estimate from the collisions how many are left."""
+        self._hear(b"\x00")  # what has begun and will not end was a collision
         self._nonce = None
         was_alone = not any(one.confirmed for one in self.elements.values())
         collided = min(self._round_bad, max(0, self._round_slots - len(self._hellos)))
@@ -274,12 +286,16 @@ class BusMaster:
         """Take bytes from the pair, in pieces of any size."""
         self._now_ms = now_ms
         self.heard_bytes += len(data)
+        self._heard_ms = now_ms
         if self._polled is not None and not self._heard_in_turn and now_ms > self._sent_ms \
                 and data.strip(b"\x00"):
             # somebody speaks: leave it the time for all that it may say
             self._heard_in_turn = True
             self._deadline_ms = max(self._deadline_ms, now_ms + self._turn_ms + bus.send_ms(
                 self.stream_size + bus.OVERHEAD + 2, self.baud))
+        self._hear(data)
+
+    def _hear(self, data: bytes) -> None:
         for payload in self._frames.feed(data):
             try:
                 self._take(bus.decode(payload))
@@ -301,7 +317,7 @@ class BusMaster:
         if self._polled is not None:
             # its answer, or somebody else's noise before it: wait no longer than for silence
             self._heard_in_turn = True
-            self._deadline_ms = max(self._sent_ms + ANSWER_MS_MAX, self._now_ms + self._turn_ms)
+            self._deadline_ms = max(self._sent_ms + self._answer_ms, self._now_ms + self._turn_ms)
 
     def _take(self, message: tuple[Any, ...]) -> None:
         kind = message[0]
@@ -328,15 +344,20 @@ class BusMaster:
                     self._unasked(other, bits, waiting, stream)
                     return
             return
-        if len(stream) > self.stream_size:
-            element.quality.over += 1
-            if self.watch.over(element.element_id, self._now_ms):
-                self._mute(element.element_id, MUTE_S)
+        if self._is_too_long(element, stream):
             return
         self._polled = None
         self._free_ms = self._now_ms + self._turn_ms
         element.quality.answer_ms[self._now_ms - self._sent_ms] += 1
         self._good(element, bits, waiting, stream)
+
+    def _is_too_long(self, element: BusElement, stream: bytes) -> bool:
+        """Return True for an answer beyond what any turn allows, and count it."""
+        if len(stream) <= self.stream_size:
+            return False
+        element.quality.over += 1
+        self.watch.over(element.element_id)
+        return True
 
     def _good(self, element: BusElement, bits: int, waiting: int, stream: bytes) -> None:
         """Take a good answer, hand on what is new in it."""
@@ -359,6 +380,8 @@ class BusMaster:
     def _unasked(self, element: BusElement, bits: int, waiting: int, stream: bytes) -> None:
         """Judge an answer of somebody whose turn it is not: late once, or nobody asked."""
         polled_ms = element.polled_ms
+        if self._is_too_long(element, stream):
+            return
         if element.unanswered and polled_ms is not None \
                 and self._now_ms - polled_ms < LATE_MS_MAX:
             element.quality.late += 1
@@ -373,6 +396,9 @@ class BusMaster:
 
     def _turn_missed(self, element: BusElement) -> None:
         """End a turn that has brought nothing."""
+        self._hear(b"\x00")  # what has begun and will not end was of this turn
+        if self._polled is None:
+            return  # nothing but the last zero was lost
         self._polled = None
         element.unanswered = True
         self._free_ms = max(self._free_ms, self._now_ms)
@@ -382,8 +408,14 @@ class BusMaster:
             return
         element.bad_run += 1
         element.quality.bad += 1
+        if self._now_ms - self._heard_ms <= 2 * self._turn_ms:
+            # still speaking when all that it may say would have been over
+            element.quality.over += 1
+            self.watch.over(element.element_id)
+            self._free_ms = max(self._free_ms, self._now_ms + OVER_MS)
         others = self._good_count() - element.good_before
-        if element.bad_run >= BAD_RUN_MAX and (others >= BAD_RUN_MAX or len(self.elements) == 1):
+        if element.bad_run >= BAD_RUN_MAX and not self.watch.is_noisy_without(element.element_id) \
+                and (others >= BAD_RUN_MAX or len(self.elements) == 1):
             # perhaps two have this address: take it back, and both will say HELLO
             self._orders.extend([bus.forget(self.generation, element.address)] * 2)
             self._remove(element)

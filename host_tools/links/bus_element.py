@@ -9,7 +9,7 @@ QUEUE_SIZE_MAX = 8192
 # What has waited longer is dropped and counted: an element must not take old words for new ones.
 AGE_MS_MAX = 3000
 BACKOFF_MS_MIN = 100
-BACKOFF_MS_MAX = 2000
+BACKOFF_MS_MAX = 1000
 
 
 @dataclass
@@ -60,7 +60,12 @@ class BusElement:
         self._flying = b""
         self._sequence_tx = 0
         self._sequence_rx = 0
-        self.hurried = False
+        self._hurried = 0  # bytes at the head of the queue that go before all else
+
+    @property
+    def hurried(self) -> bool:
+        """True while something waits that must go before everything else."""
+        return self._hurried > 0
 
     def assigned(self, address: int, now_ms: int) -> None:
         """Begin anew under an address: both streams do."""
@@ -72,7 +77,7 @@ class BusElement:
         self.lost += self._queued - self._begun
         self._queue.clear()
         self._begun = self._queued = 0
-        self._flying, self.hurried = b"", False
+        self._flying, self._hurried = b"", 0
         self.put(b"\x00", now_ms)  # ends what was left of a frame
 
     def put(self, data: bytes, now_ms: int, hurry: bool = False) -> None:
@@ -83,12 +88,21 @@ class BusElement:
             return
         self._queued += len(data)
         if hurry:
-            self.hurried = True
-            self._queue.insert(1 if self._begun else 0, (now_ms, data))
+            if self._begun and not self._hurried:
+                # what has begun goes on first: half a frame would be lost
+                self._hurried = len(self._queue[0][1]) - self._begun
+            at, bytes_before = 0, -self._begun
+            while bytes_before < self._hurried:
+                bytes_before += len(self._queue[at][1])
+                at += 1
+            self._queue.insert(at, (now_ms, data))
+            self._hurried += len(data)
         else:
             self._queue.append((now_ms, data))
 
     def _drop_old(self, now_ms: int) -> None:
+        if self._hurried:
+            return  # an alarm is never old
         at = 1 if self._begun else 0
         while len(self._queue) > at and now_ms - self._queue[at][0] > AGE_MS_MAX:
             data = self._queue[at][1]
@@ -114,11 +128,18 @@ class BusElement:
             return self.polled_ms + min(BACKOFF_MS_MAX, BACKOFF_MS_MIN << self.silent_run - 1)
         return self.polled_ms + (0 if self.has_more else period_ms)
 
-    def poll(self, generation: int, budget: int, push: bool, now_ms: int) -> bytes:
-        """Return the payload of this element's turn."""
+    def poll(self, generation: int, budget: int, push: bool, now_ms: int,
+             allowed: int | None = None) -> bytes:
+        """Return the payload of this element's turn.
+
+        budget: bytes down, and up where `allowed` does not say less. push: no answer is wanted.
+        """
+        allowed = budget if allowed is None else allowed
         self._drop_old(now_ms)
         if not self._flying and self._queue:
             piece = bytearray()
+            if push and self._hurried:
+                budget = min(budget, self._hurried)
             while self._queue and len(piece) < budget:
                 data = self._queue[0][1]
                 part = data[self._begun:self._begun + budget - len(piece)]
@@ -129,11 +150,12 @@ class BusElement:
                     self._queued -= len(data)
                     self._begun = 0
             self._flying = bytes(piece)
+            self._hurried = max(0, self._hurried - len(piece))
             self._sequence_tx ^= 1
-        self.polled_ms, self.hurried = now_ms, False
+        self.polled_ms = now_ms
         bits = (bus.SEQUENCE if self._sequence_tx else 0) | (
             bus.ACK if self._sequence_rx else 0) | (bus.PUSH if push else 0)
-        return bytes(bus.poll(generation, self.address, bits, budget, self._flying))
+        return bytes(bus.poll(generation, self.address, bits, allowed, self._flying))
 
     def answered(self, bits: int, waiting: int, stream: bytes, now_ms: int) -> bytes:
         """Take an answer; return what of its bytes is new."""

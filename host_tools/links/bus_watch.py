@@ -48,9 +48,13 @@ class Watch:
         self._began_ms: int | None = None
         self._strays: dict[bytes, int] = {}
         self._over: dict[bytes, int] = {}
+        self._level = 0  # damaged frames in this window
+        self._before = 0  # and in the one before a trial
+        self._rest = 0  # windows to let pass
+        self._twice: bytes | None = None
         self._noise_idle = 0
         self._noise_of: set[bytes] = set()
-        self._polled: dict[bytes, int] = {}
+        self._polled: set[bytes] = set()
         self._good: set[bytes] = set()
         self._run = 0
         self._suspect: bytes | None = None
@@ -59,7 +63,7 @@ class Watch:
 
     def polled(self, element_id: bytes) -> None:
         """Note a turn."""
-        self._polled[element_id] = self._polled.get(element_id, 0) + 1
+        self._polled.add(element_id)
 
     def good(self, element_id: bytes) -> None:
         """Note a good answer."""
@@ -70,18 +74,22 @@ class Watch:
         self._strays[element_id] = self._strays.get(element_id, 0) + 1
         return self._strays[element_id] == STRAYS and self._name(element_id, OUT_OF_TURN, now_ms)
 
-    def over(self, element_id: bytes, now_ms: int) -> bool:
-        """Note an answer longer than its permission; True as above."""
+    def over(self, element_id: bytes) -> None:
+        """Note an answer longer than its permission."""
         self._over[element_id] = self._over.get(element_id, 0) + 1
-        return self._over[element_id] == STRAYS and self._name(element_id, TOO_LONG, now_ms)
 
     def noise(self, count: int, turn_of: bytes | None) -> None:
         """Note damaged frames, in somebody's turn or in nobody's."""
         self.noise_count += count
+        self._level += count
         if turn_of is None:
             self._noise_idle += count
         else:
             self._noise_of.add(turn_of)
+
+    def is_noisy_without(self, element_id: bytes) -> bool:
+        """Return True when there is noise that this element's own turns do not explain."""
+        return self.is_disturbed or self._noise_idle + len(self._noise_of - {element_id}) >= 2
 
     def _name(self, element_id: bytes, why: str, now_ms: int) -> bool:
         self.findings[element_id] = Finding(element_id, why, now_ms)
@@ -97,25 +105,38 @@ class Watch:
         if now_ms - self._began_ms < WINDOW_MS:
             return None
         self.is_disturbed = self._noise_idle >= NOISE or len(self._noise_of) >= NOISE
-        out = self._judge(now_ms)
+        out = self._too_long(now_ms) or self._judge(now_ms)
         self._began_ms = now_ms
-        self._strays, self._over, self._polled = {}, {}, {}
-        self._noise_idle, self._noise_of, self._good = 0, set(), set()
+        self._strays, self._over, self._polled = {}, {}, set()
+        self._level = self._noise_idle = 0
+        self._noise_of, self._good = set(), set()
         return out
+
+    def _too_long(self, now_ms: int) -> tuple[bytes, int] | None:
+        """Name the one whose answers do not end; noise would make that of several."""
+        if len(self._over) != 1 or max(self._over.values()) < STRAYS:
+            return None
+        element_id = next(iter(self._over))
+        self._name(element_id, TOO_LONG, now_ms)
+        return element_id, MUTE_S
 
     def _judge(self, now_ms: int) -> tuple[bytes, int] | None:
         """Go on with the elimination."""
+        if self._tried is not None:
+            named = self._tried_over(now_ms)
+            if named is not None:
+                return named
+        if self._rest:
+            self._rest -= 1
+            return None
         if not self.is_disturbed:
-            caught, self._tried, self._trials = self._tried, None, None
-            self._run, self._suspect = 0, None
-            if caught is not None and self._good:
-                self._name(caught, NOISE_ENDS, now_ms)
-                return caught, MUTE_S
+            self._run, self._trials, self._suspect, self._twice = 0, None, None, None
             return None
         self._run += 1
-        if self._tried is None and self._trials is None:
-            silent = [one for one, count in self._polled.items()
-                      if count >= 2 and one not in self._good]
+        if self._twice is not None:
+            return self._try(self._twice)
+        if self._trials is None:
+            silent = [one for one in self._polled if one not in self._good]
             if len(silent) == 1 and self._good:
                 if self._suspect == silent[0] and self._run >= WINDOWS:
                     self._name(silent[0], ALONE_SILENT, now_ms)
@@ -127,7 +148,26 @@ class Watch:
             self._trials = sorted(self._good)
         if not self._trials:
             # all have been quiet once and the noise went on: it is none of them
-            self._tried, self._trials, self._run = None, None, -4 * WINDOWS
+            self._trials, self._run = None, -4 * WINDOWS
             return None
-        self._tried = self._trials.pop(0)
-        return self._tried, QUIET_S
+        return self._try(self._trials.pop(0))
+
+    def _try(self, element_id: bytes) -> tuple[bytes, int]:
+        """Tell an element to be quiet for the window that begins."""
+        self._tried, self._before = element_id, self._level
+        return element_id, QUIET_S
+
+    def _tried_over(self, now_ms: int) -> tuple[bytes, int] | None:
+        """Judge a window in which one was quiet. Noise that ends twice with it is its own."""
+        tried, self._tried = self._tried, None
+        assert tried is not None
+        if self._level * 4 > self._before or not self._good:
+            self._twice = None if self._twice == tried else self._twice
+            return None
+        if self._twice != tried:
+            # by chance, perhaps: let it speak again, and try it once more if the noise is back
+            self._twice, self._rest = tried, 1
+            return None
+        self._twice = self._trials = None
+        self._name(tried, NOISE_ENDS, now_ms)
+        return tried, MUTE_S
