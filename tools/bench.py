@@ -13,7 +13,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+import hil.benchmarks.aggregator
 import hil.benchmarks.attest
+import hil.benchmarks.bus
 import hil.benchmarks.element
 import hil.benchmarks.handshake
 import hil.benchmarks.heap

@@ -8,6 +8,7 @@ which it reaches by switching (error diffusion, element/power/diffusion.py).
 """
 
 from bisect import bisect_left
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +16,7 @@ import numpy.typing as npt
 
 from host_tools.dispatch import split
 from host_tools.envelope import policy as rules
-from host_tools.envelope.ceilings import BY_RAMP, GROUPS, Ceilings, ceilings, eligible
+from host_tools.envelope.ceilings import BY_RAMP, Ceilings, ceilings, eligible
 from host_tools.envelope.policy import Instruction, Policy
 from host_tools.envelope.population import HOLD_MARGIN_MS, Ints, Population
 
@@ -72,6 +73,8 @@ def _paced(population: Population, policy: Policy, instruction: Instruction
     asked_mw, before_mw = instruction.power_mw, instruction.previous_mw
     if asked_mw and before_mw and abs(asked_mw - before_mw) <= policy.deadband_mw:
         return before_mw, ()
+    if not any(instruction.service & known for known, _ in policy.ramp_bp_per_s):
+        return asked_mw, ()
     nameplate = population.column("nameplate_discharge_mw" if asked_mw >= before_mw
                                   else "nameplate_charge_mw")
     nameplate_mw = int(nameplate[eligible(population, instruction.service)].sum())
@@ -96,15 +99,18 @@ def _decomposed(population: Population, policy: Policy, instruction: Instruction
                 bound: Ceilings, size_mw: int) -> tuple[Ints, bytes]:
     """Return the parts of an admitted size, with its sign, and the next cursor."""
     place = _places(population, policy, bound.sign, instruction.cursor)
-    back = None
-    if population.column("step_mw").any():
-        back = _ceilings(population, policy, instruction, -bound.sign).caps_mw
-    phase = population.column("phase")
+    other: list[Ints] = []
+
+    def back() -> Ints:
+        """Return the caps of the other direction: on/off elements may be too much."""
+        if not other:
+            other.append(_ceilings(population, policy, instruction, -bound.sign).caps_mw)
+        return other[0]
+
     parts = np.zeros(len(population), dtype=np.int64)
     totals = group_totals(size_mw, bound.groups_mw)
-    for group, part_mw in zip(GROUPS, totals, strict=True):
-        rows = np.flatnonzero(phase == group)
-        if len(rows):
+    for rows, part_mw in zip(population.rows_of_group, totals, strict=True):
+        if len(rows) and part_mw:
             work = _Group(population, policy, bound, back, rows, place, instruction.now_ms)
             parts[rows] = work.split(part_mw)
     cursor = instruction.cursor
@@ -153,13 +159,14 @@ class _Group:
     """The split within one electrical group. Sizes are non-negative, in the plan's direction."""
 
     def __init__(self, population: Population, policy: Policy, bound: Ceilings,
-                 back: Ints | None, rows: npt.NDArray[np.intp], place: Ints, now_ms: int) -> None:
-        """back: caps of the other direction, None where no element is on/off."""
+                 back: Callable[[], Ints], rows: npt.NDArray[np.intp], place: Ints,
+                 now_ms: int) -> None:
+        """back: gives the caps of the other direction."""
         self._population = population
         self._policy = policy
         self._rows = rows
         self._caps = bound.caps_mw[rows]
-        self._back = None if back is None else back[rows]
+        self._back = back
         self._way = "discharge" if bound.sign > 0 else "charge"
         self._sign = bound.sign
         self._place = place[rows]
@@ -171,26 +178,37 @@ class _Group:
     def split(self, size_mw: int) -> Ints:
         """Return the parts of a size over the group's rows."""
         stepped = np.zeros(0, dtype=np.intp)
-        if self._back is not None:
+        if self._population.has_steps:
             stepped = np.flatnonzero(self._column("step_mw"))
         if not len(stepped):
             return self._regulated(size_mw, self._caps)
-        assert self._back is not None
-        regulated, back = self._caps.copy(), self._back.copy()
-        regulated[stepped] = back[stepped] = 0
-        able_mw, back_mw = int(regulated.sum()), int(back.sum())
+        regulated = self._caps.copy()
+        regulated[stepped] = 0
+        able_mw = int(regulated.sum())
         caps = self._caps[stepped]
         order = np.argsort(self._place[stepped], kind="stable")
         steps = self._steps(size_mw, stepped, order, able_mw)
         rest_mw = size_mw - int(steps.sum())
         if rest_mw > able_mw:  # more by the mean of those that rest
             steps = steps + split.in_order(rest_mw - able_mw, caps - steps, order)
-        elif rest_mw < -back_mw:  # less by the mean of those that run
-            steps = steps - split.in_order(-back_mw - rest_mw, steps, order[::-1])
-        rest_mw = size_mw - int(steps.sum())
-        parts = self._regulated(rest_mw, regulated) if rest_mw >= 0 \
-            else -split.by_weight(-rest_mw, back, back)
+        elif rest_mw < 0:
+            return self._taken_back(-rest_mw, steps, stepped, order)
+        parts = self._regulated(size_mw - int(steps.sum()), regulated)
         parts[stepped] = steps
+        return parts
+
+    def _taken_back(self, over_mw: int, steps: Ints, stepped: npt.NDArray[np.intp],
+                    order: npt.NDArray[np.intp]) -> Ints:
+        """Return the parts when the steps that run are too much by over_mw.
+
+        The regulated elements run the other way, and what they cannot take is left out of the
+        steps: the last ones run for a part of the time.
+        """
+        back = self._back()[self._rows]
+        back[stepped] = 0
+        taken_mw = min(over_mw, int(back.sum()))
+        parts = -split.by_weight(taken_mw, back, back)
+        parts[stepped] = steps - split.in_order(over_mw - taken_mw, steps, order[::-1])
         return parts
 
     def _regulated(self, size_mw: int, caps: Ints) -> Ints:

@@ -151,10 +151,9 @@ def _steps_mw(population: Rows, ready: Ints, sign: int, now_ms: int) -> Ints:
 
 
 def _groups_mw(population: Population, caps: Ints) -> tuple[int, ...]:
-    phase = population.column("phase")
-    if not phase.any():
-        return (int(caps.sum()), 0, 0, 0)
-    return tuple(int(caps[phase == group].sum()) for group in GROUPS)
+    """Return the sums of each of GROUPS. Exact below 2**53, which is beyond any population."""
+    sums = np.bincount(population.column("phase"), caps, len(GROUPS))
+    return tuple(int(one) for one in sums)
 
 
 def balanced_mw(groups_mw: tuple[int, ...], policy: Policy) -> tuple[int, ...]:

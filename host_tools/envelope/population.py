@@ -5,6 +5,7 @@ A row is an element, rows stand in the order of ids, so nothing depends on who w
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -91,6 +92,17 @@ class Population(Rows):
             self._table[:len(names)] = np.array(
                 [[getattr(rows[one], name) for name in names] for one in self.ids],
                 dtype=np.int64).T
+
+    @cached_property
+    def rows_of_group(self) -> list[npt.NDArray[np.intp]]:
+        """The rows that are connected three-phase, and to each phase."""
+        phase = self.column("phase")
+        return [np.flatnonzero(phase == group) for group in (THREE_PHASE, *PHASES)]
+
+    @cached_property
+    def has_steps(self) -> bool:
+        """True when there is an on/off element."""
+        return bool(self.column("step_mw").any())
 
     def __len__(self) -> int:
         return len(self.ids)

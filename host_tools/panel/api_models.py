@@ -8,7 +8,6 @@ from element.protocol import schema
 from host_tools.panel.config import ServiceName
 
 
-
 def _whole(value: Any) -> Any:
     """Return 5 for 5.0: in JSON they are the same number."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
