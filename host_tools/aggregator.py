@@ -5,7 +5,6 @@ panel's event loop and the bench's virtual time.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 from element.protocol import codes, schema, trust
@@ -13,74 +12,27 @@ from element.protocol.errors import DecodeError
 from host_tools.dispatch.circuit import OPENED, PROBE, RETRY
 from host_tools.dispatch.fleet import LEASE_MS, Fleet
 from host_tools.dispatch.loop import MeterLoop
-from host_tools.dispatch.plan import Plan, dispatch
+from host_tools.dispatch.orders import Dispatched, Order, switched
+from host_tools.dispatch.plan import dispatch
 from host_tools.envelope.capability import Capability
 from host_tools.envelope.policy import Instruction, Policy
 from host_tools.identity.credentials import Trust
 from host_tools.identity.issuer import Authorities, Issuer
 from host_tools.identity.keyring import Enrolled, Keyring
-from host_tools.interlock.alarms import BUILDING, Alarm, Alarms
-from host_tools.interlock.panel import ReleaseDesk, trip_message
+from host_tools.interlock.alarms import Alarm, Alarms
+from host_tools.interlock.panel import ReleaseDesk
+from host_tools.interlock.trips import TRIP_REPEAT_MS, Trips, concerned
 from host_tools.inventory.elements import ElementView, Inventory, Placement
 from host_tools.inventory.quarantine import Quarantine
 from host_tools.ledger.intake import Counters, Intake
+from host_tools.ledger.intervals import Intervals
 from host_tools.ledger.store import Ledger
 from host_tools.links.element_port import SILENCE_MS_MAX, ElementPort
 
 DISPATCH_PERIOD_MS = 1000
 TIME_SYNC_PERIOD_MS = 10000
-# Records of an interval are awaited this long after its end.
-INTERVAL_GRACE_MS = 8000
-# A trip is sent again until the element says that it has tripped.
-TRIP_REPEAT_MS = 250
 # A setpoint's lease on a link that is too late for commands in time: the element is left to it.
 LATE_LEASE_MS = 30_000
-
-
-@dataclass(frozen=True)
-class Order:
-    """What the building is to do now.
-
-    duration_ms: for how long from now, the envelopes must have room for all of it; None: as long
-    as it is ordered anew. dispatch_id: 0 for one of the aggregator's own numbers. metered: the
-    meter's reading corrects what is asked.
-    """
-
-    power_mw: int
-    service: int = codes.SERVICE_REGULATION
-    duration_ms: int | None = None
-    partial: bool | None = None
-    dispatch_id: int = 0
-    metered: bool = True
-
-
-@dataclass(frozen=True)
-class Dispatched:
-    """One turn: the plan and whose its rows are."""
-
-    plan: Plan
-    ids: list[bytes]
-    order: Order
-
-    @property
-    def asked_mw(self) -> int:
-        """What was asked of the elements."""
-        return self.plan.asked_mw
-
-    @property
-    def admitted_mw(self) -> int:
-        """What they were told in sum."""
-        return self.plan.admitted_mw
-
-    @property
-    def shortfall_mw(self) -> int:
-        """What was asked and could not be admitted, non-negative."""
-        return self.plan.shortfall_mw
-
-    @property
-    def parts_mw(self) -> dict[bytes, int]:
-        """Each element's part."""
-        return dict(zip(self.ids, self.plan.parts_mw.tolist(), strict=True))
 
 
 class Aggregator:
@@ -110,11 +62,9 @@ class Aggregator:
         self._random = random_bytes
         self._profile_of = profile_of
         self._placement_of = placement_of
-        self._interval_ms = interval_ms
         self._keyring = keyring or Keyring(authorities.party, {}, believed)
         self._challenges: dict[bytes, bytes] = {}
         self._sync_at: dict[str, int] = {}
-        self._interval_end_ms: int | None = None
         self._dispatch_id = 0
         self._serving = False
         self._next_dispatch_ms = 0
@@ -126,17 +76,18 @@ class Aggregator:
         self._cursor = b""
         self._port_of: dict[bytes, ElementPort] = {}
         self._unanswered: dict[bytes, ElementView] = {}
-        self._untripped: dict[bytes, int] = {}  # elements to trip, and when that was sent
         self.last_split: Dispatched | None = None
         self.ledger = ledger
         self.counters = Counters()
         self._intake = Intake(authorities.aggregator, ledger, self.counters, self._announced)
         self._intake.keep_credential(trust.PARTY_CREDENTIAL, authorities.aggregator.key_id,
                                      authorities.credential, 0)
+        self.intervals = Intervals(self._intake, interval_ms)
         self.loop = MeterLoop(trim_mw_max)
         self.inventory = Inventory()
         self.fleet = Fleet(self.inventory, policy or Policy(), lease_ms, ride_through_ms)
         self.alarms = Alarms()
+        self._trips = Trips(self.alarms, self._say)
         self.quarantine = Quarantine()
         self.ports: dict[str, ElementPort] = {}
         self.target: Callable[[int], int | None] = lambda now_ms: None
@@ -225,7 +176,7 @@ class Aggregator:
         self.fleet.remove(element_id)
         self._port_of.pop(element_id, None)
         self._unanswered.pop(element_id, None)
-        self._untripped.pop(element_id, None)
+        self._trips.forget(element_id)
 
     def wake(self) -> None:
         """Ask for a turn now: there is something new to do."""
@@ -234,7 +185,7 @@ class Aggregator:
     @property
     def interval_end_ms(self) -> int | None:
         """The end of the interval that is committed to next, Unix ms."""
-        return self._interval_end_ms
+        return self.intervals.end_ms
 
     def _announced(self, view: ElementView, fields: dict[str, Any]) -> bool:
         """Take an element's answer to our challenge; False for an answer to another one."""
@@ -248,7 +199,7 @@ class Aggregator:
     def _sync(self, name: str) -> None:
         self._sync_at[name] = self._now_ms
         self.ports[name].send(schema.TIME_SYNC, {
-            "unix_ms": self._now_ms, "record_interval_ms": self._interval_ms})
+            "unix_ms": self._now_ms, "record_interval_ms": self.intervals.interval_ms})
 
     def _on_message(self, name: str, kind: int, fields: dict[str, Any]) -> None:
         view = self._view(name)
@@ -276,7 +227,7 @@ class Aggregator:
         late_ms = fields["late_ms_max"]
         view.late_ms_counts[late_ms] = view.late_ms_counts.get(late_ms, 0) + 1
         if fields["trip_cause"]:
-            self._untripped.pop(view.element_id, None)
+            self._trips.forget(view.element_id)
         self._update(view)
 
     def _on_ack(self, view: ElementView, fields: dict[str, Any]) -> None:
@@ -337,7 +288,7 @@ class Aggregator:
                 synced_ms = self._sync_at.get(name, 0)
                 if port.has_session and now_ms - synced_ms >= TIME_SYNC_PERIOD_MS:
                     self._sync(name)
-            self._close_interval(now_ms)
+            self.intervals.look(self.inventory.views, now_ms)
             self._redispatch = self.fleet.age(now_ms) or self._redispatch
         if self._check_ms is not None and now_ms >= self._check_ms:
             self._check(now_ms)
@@ -370,7 +321,7 @@ class Aggregator:
         population.take(plan.levels, now_ms)
         last = self.last_split
         self.last_split = Dispatched(plan, population.ids, order)
-        self._switched = self._switched or _switched(last, self.last_split, population)
+        self._switched = self._switched or switched(last, self.last_split, population)
         self._previous = (plan.admitted_mw, now_ms)
         self.counters.dispatches += 1
         for element_id, part_mw in zip(population.ids, plan.parts_mw.tolist(), strict=True):
@@ -445,28 +396,13 @@ class Aggregator:
                 self._unanswered.pop(view.element_id, None)
             else:
                 self._check_at(circuit.deadline_ms)
-        for element_id, sent_ms in list(self._untripped.items()):
-            view_of = self.inventory.get(element_id)
-            alarm = self.alarms.of(view_of.zone) if view_of is not None else None
-            if view_of is None or alarm is None:
-                del self._untripped[element_id]
-            elif now_ms - sent_ms >= TRIP_REPEAT_MS:
-                self._trip(view_of, alarm)
-        if self._untripped:
+        self._trips.repeat(self.inventory, now_ms)
+        if self._trips.waits:
             self._check_at(now_ms + TRIP_REPEAT_MS)
-
-    def _close_interval(self, now_ms: int) -> None:
-        """Commit to an interval once its grace is over."""
-        if self._interval_end_ms is None:
-            self._interval_end_ms = now_ms - now_ms % self._interval_ms + self._interval_ms
-        if now_ms >= self._interval_end_ms + INTERVAL_GRACE_MS:
-            self.commit_interval(self._interval_end_ms)
-            self._interval_end_ms += self._interval_ms
 
     def commit_interval(self, end_ms: int) -> None:
         """Sign a commitment over every statement that came since the last one."""
-        self._intake.commit_interval(end_ms - self._interval_ms, end_ms,
-                                     self.inventory.views(), self._now_ms)
+        self.intervals.commit(end_ms, self.inventory.views(), self._now_ms)
 
     def capability(self, now_ms: int) -> Capability:
         """Return what the building can do now."""
@@ -485,29 +421,25 @@ class Aggregator:
         self.alarms.begin(zone, now_ms, source, cause, input_on)
         alarm = self.alarms.of(zone)
         told = 0
-        concerned = [view for view in self.inventory.views()
-                     if zone in (BUILDING, view.zone)]
-        for view in concerned:  # the trips first: everything else can wait
+        views = concerned(self.inventory.views(), zone)
+        for view in views:  # the trips first: everything else can wait
             if alarm is not None:
                 told += self._trip(view, alarm)
-        for view in concerned:
+        for view in views:
             self._hold(view)
         self._redispatch = True
         return told
 
     def _trip(self, view: ElementView, alarm: Alarm) -> bool:
         """Send a trip, and again until the element says that it has tripped."""
-        telemetry = view.telemetry
-        if telemetry is not None and telemetry["trip_cause"]:
-            return False
-        now_ms = self._now_ms
-        if now_ms - self._untripped.get(view.element_id, now_ms - TRIP_REPEAT_MS) < TRIP_REPEAT_MS:
-            return False
-        self._untripped[view.element_id] = now_ms
-        self._check_at(now_ms + TRIP_REPEAT_MS)
+        told = self._trips.trip(view, alarm, self._now_ms)
+        if self._trips.waits:
+            self._check_at(self._now_ms + TRIP_REPEAT_MS)
+        return told
+
+    def _say(self, view: ElementView, kind: int, fields: dict[str, int]) -> bool:
         port = self._port_of.get(view.element_id)
-        return port is not None and port.send(
-            schema.TRIP, trip_message(alarm.cause, alarm.zone or view.zone))
+        return port is not None and port.send(kind, fields)
 
     def _file_order(self, number: int, order: bytes) -> None:
         """Keep a release order in the ledger before it goes out."""
@@ -524,22 +456,24 @@ class Aggregator:
         for view in self.inventory.views():
             self._send_setpoint(view, 0, codes.SERVICE_REGULATION, now_ms)
 
-    def release(self, now_ms: int, zone: int | None = None) -> int:
+    def release(self, now_ms: int, zone: int | None = None, cause: int | None = None) -> int:
         """End alarms whose inputs are quiet and send a signed release to every tripped element.
 
-        zone: this one alone. Elements of a zone whose input is still on are not released.
-        Returns how many orders went out.
+        zone: this one alone, and whom it concerns. cause: elements that latched for it alone.
+        Elements of a zone whose input is still on are not released. Returns how many orders went
+        out.
         """
         self._now_ms = now_ms
         self.alarms.release(zone)
         count = 0
-        for view in self.inventory.views():
+        for view in concerned(self.inventory.views(), zone):
             port = self._port_of.get(view.element_id)
-            if port is None or (zone is not None and view.zone != zone):
+            if port is None:
                 continue
             self._hold(view)
             if self.alarms.of(view.zone) is not None or view.telemetry is None \
-                    or not view.telemetry["trip_cause"]:
+                    or not view.telemetry["trip_cause"] \
+                    or cause not in (None, view.telemetry["trip_cause"]):
                 continue
             order = self._desk.order(
                 view.element_id, view.telemetry["trip_cause"], now_ms, self._file_order)
@@ -547,11 +481,3 @@ class Aggregator:
             count += 1
             port.send(schema.RELEASE, {"order": order})
         return count
-
-
-def _switched(before: Dispatched | None, after: Dispatched, population: Any) -> bool:
-    """Return True when an on/off element changed its state or an element came or went."""
-    if before is None or before.ids != after.ids:
-        return True
-    changed = before.plan.parts_mw != after.plan.parts_mw
-    return bool((changed & (population.column("step_mw") > 0)).any())

@@ -21,7 +21,13 @@ from element.protocol.errors import DecodeError, SignatureError
 from host_tools import codec
 from host_tools.attest import merkle
 from host_tools.attest.commitment import Leaf, totals
-from host_tools.attest.log import CHECKPOINT_KIND, CHECKPOINT_SHAPE, CHECKPOINT_TYP
+from host_tools.attest.log import (
+    BELOW_KIND,
+    CHECKPOINT_KIND,
+    CHECKPOINT_SHAPE,
+    CHECKPOINT_TYP,
+)
+from host_tools.attest.made_of import check_made_of
 from host_tools.attest.primitives import Refused, open_signed, peek
 from host_tools.attest.standing import AGGREGATOR, PARTIES, PARTY, ROLES, Credential, Trust
 from host_tools.identity.issuer import TrustRoot
@@ -34,6 +40,7 @@ ROOTS_FOLDER, REVOCATIONS_FOLDER = "roots", "revocations"
 FILE_SIZE_MAX = 1 << 30
 _KIND_NAMES = {kind: typ.removeprefix("cw/") for kind, typ in
                [*schema.STATEMENT_TYP.items(), (CHECKPOINT_KIND, CHECKPOINT_TYP),
+                (BELOW_KIND, "interval-below"),
                 (trust.PARTY_CREDENTIAL, trust.TYP[trust.PARTY_CREDENTIAL])]}
 
 
@@ -141,6 +148,7 @@ class Verifier:
                 if claimed == kind and (kind != trust.PARTY_CREDENTIAL or self._standing.roots):
                     self._try(index, kind, partial(check, statement))
         self._chains(numbered)
+        self._below(numbered)
         self._intervals(numbered)
         commitments = [one[2] for _, one in numbered if one[0] == schema.INTERVAL_COMMITMENT]
         for index, (claimed, _, statement) in numbered:
@@ -149,7 +157,7 @@ class Verifier:
         known = (schema.CREDENTIAL, trust.PARTY_CREDENTIAL, schema.ANNOUNCEMENT,
                  schema.RELEASE_ORDER,
                  schema.EXECUTION_RECORD, schema.SAFETY_EVENT, schema.INTERVAL_COMMITMENT,
-                 CHECKPOINT_KIND)
+                 CHECKPOINT_KIND, BELOW_KIND)
         for index, (claimed, _, _) in numbered:
             if claimed not in known:
                 self._fail(index, str(claimed), "unknown kind of statement")
@@ -257,6 +265,34 @@ class Verifier:
         self.outcome.verified -= 1
         self.outcome.by_kind[name] -= 1
         self._fail(index, f"{name} of {leaf.element_id.hex()}", why)
+
+    def _below(self, numbered: list[tuple[int, tuple[int, int | None, bytes]]]) -> None:
+        """Check the commitments of aggregators below: signed by the key that their credential
+        here vouches for, in a chain, and what their records here are made of."""
+        records = {(leaf.element_id, leaf.fields["end_unix_ms"]): leaf.fields
+                   for leaves in self._leaves.values() for leaf in leaves
+                   if leaf.kind == schema.EXECUTION_RECORD}
+        heads: dict[bytes, tuple[int, bytes]] = {}
+
+        def check(statement: bytes) -> None:
+            kid = codec.peek(statement)[1]
+            known = self._known.get(kid)
+            if known is None:
+                raise SignatureError("no valid credential for aggregate", kid)
+            fields = self._open(schema.INTERVAL_COMMITMENT, statement, known[0].key)
+            at_s = fields["end_unix_ms"] // 1000
+            self._standing.check(known, at_s, at_s)
+            number, digest = heads.get(kid, (0, b""))
+            if number and fields["number"] == number + 1 and fields["previous_hash"] != digest:
+                raise SignatureError("does not continue the interval before", number)
+            heads[kid] = fields["number"], hashlib.sha256(statement).digest()
+            record = records.get((kid, fields["end_unix_ms"]))
+            if record is not None:
+                check_made_of(record, fields)
+
+        for index, (kind, _, statement) in numbered:
+            if kind == BELOW_KIND:
+                self._try(index, kind, partial(check, statement))
 
     def _intervals(self, numbered: list[tuple[int, tuple[int, int | None, bytes]]]) -> None:
         """Check the aggregator's commitments: signature, chain, root, count and totals."""

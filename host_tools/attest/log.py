@@ -25,6 +25,8 @@ INTERVAL_SHAPE = {1: "b8", 2: "i", 3: "b32", 4: "b32"}
 CHECKPOINT_SHAPE = {1: "b8", 2: "i", 3: "b32", 4: "i"}
 # The kind of a checkpoint in an archive or ledger; the contract's kinds end below.
 CHECKPOINT_KIND = 64
+# The kind of a commitment that an aggregator below has made: its own intervals, not this log's.
+BELOW_KIND = 65
 STATEMENTS_MAX = 100_000
 
 SAME_INTERVAL = "two commitments for one interval"

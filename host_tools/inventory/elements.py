@@ -15,6 +15,8 @@ TELEMETRY_AGE_MS_MAX = 2000
 # What an element is believed to be charged to while it does not say.
 SOC_BP_UNKNOWN = 5000
 _NOTHING = (0, 0, 0, 0)
+# The structural role of an aggregate, with the number of levels behind it: aggregate-2.
+AGGREGATE_ROLE = "aggregate-"
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,8 @@ class ElementView:
     """One element as the panel sees it. Telemetry is what the element read back, never ours.
 
     confirmed_ms: when it last proved who it is. hold: why it may not be planned with although it
-    is ready ("" for nothing): quarantine, an alarm in its zone.
+    is ready ("" for nothing): quarantine, an alarm in its zone. commitment: of an aggregate, its
+    newest: number, SHA-256, and the end of its interval.
     """
 
     enrolled: Enrolled
@@ -51,6 +54,7 @@ class ElementView:
     last_record_end_ms: int = 0
     gap_since_ms: int | None = None
     gap_counter: int = 0
+    commitment: tuple[int, bytes, int] = (0, b"", 0)
     late_ms_counts: dict[int, int] = field(default_factory=dict)
 
     @property
@@ -68,6 +72,11 @@ class ElementView:
     def zone(self) -> int:
         """Its fire zone."""
         return int(self.enrolled.claims["zone"])
+
+    @property
+    def depth(self) -> int:
+        """How many levels of aggregators it is; 0 for an element."""
+        return depth_of(self.profile)
 
     @property
     def tenant(self) -> str:
@@ -120,6 +129,14 @@ class ElementView:
             nameplate_discharge_mw=step_mw or profile["power_mw_discharge_max"],
             nameplate_charge_mw=step_mw or profile["power_mw_charge_max"],
             nameplate_mwh=profile["energy_mwh_rated"] * max(0, window_bp) // 10000)
+
+
+def depth_of(profile: dict[str, Any]) -> int:
+    """Return how many levels of aggregators a profile is credentialed for; 0 for an element."""
+    if profile["kind"] != codes.KIND_AGGREGATE:
+        return 0
+    digits = str(profile["role"]).removeprefix(AGGREGATE_ROLE)
+    return int(digits) if digits.isdecimal() else 1
 
 
 class Inventory:

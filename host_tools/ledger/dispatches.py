@@ -116,11 +116,15 @@ class Dispatches:
         with translated("read"):
             return [_of_row(row) for row in self._connection.execute(query)]
 
-    def end(self, number: int, state: str) -> None:
-        """Say how one has ended; durable when this returns."""
+    def end(self, number: int, state: str, end_unix_ms: int | None = None) -> None:
+        """Say how one has ended, and when if that was not known before; durable when this returns.
+        """
+        values: dict[str, Any] = {"state": state}
+        if end_unix_ms is not None:
+            values["end_unix_ms"] = end_unix_ms
         with translated("write"):
             self._connection.execute(DISPATCHES.update().where(
-                DISPATCHES.c.id == number, DISPATCHES.c.state == ACCEPTED).values(state=state))
+                DISPATCHES.c.id == number, DISPATCHES.c.state == ACCEPTED).values(**values))
             self._ledger.flush()
 
     def _read(self, condition: Any) -> Iterator[Dispatch]:

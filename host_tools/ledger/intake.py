@@ -11,7 +11,7 @@ from element.protocol import schema
 from element.protocol.errors import DecodeError, SignatureError
 from host_tools import codec
 from host_tools.attest.commitment import Committer, Leaf, energy_mwh
-from host_tools.attest.log import CHECKPOINT_KIND
+from host_tools.attest.log import BELOW_KIND, CHECKPOINT_KIND
 from host_tools.identity.keys import KeyPair
 from host_tools.inventory.elements import ElementView
 from host_tools.ledger.store import Ledger
@@ -45,6 +45,8 @@ class Intake:
         # after a restart chain and log go on where they stood, and so do the elements' chains
         self._committer, self._pending = Committer.resumed(key, ledger)
         self._heads = ledger.heads()
+        self._below = {signer: _head(statement) for signer, statement
+                       in ledger.newest_of_kind(BELOW_KIND).items()}
         self._ledger = ledger
         self._counters = counters
         self._on_announcement = on_announcement
@@ -56,6 +58,8 @@ class Intake:
         if not view.last_counter:
             view.last_counter, view.last_hash = self._heads.get(
                 view.element_id, (0, bytes(32)))
+        if view.depth and not view.commitment[0]:
+            view.commitment = self._below.get(view.element_id, view.commitment)
 
     def file(self, kind: int, signer: bytes, counter: int, now_ms: int, statement: bytes) -> None:
         """Put a statement into the ledger."""
@@ -81,12 +85,16 @@ class Intake:
             if self._on_announcement(view, fields):
                 self.file(kind, view.element_id, now_ms, now_ms, statement)
             return
+        if kind == schema.INTERVAL_COMMITMENT and view.depth:
+            self._take_commitment(name, view, fields, statement, now_ms)
+            return
         if kind not in (schema.EXECUTION_RECORD, schema.SAFETY_EVENT):
             self._failed(f"{view.element_id.hex()}: unexpected {schema.STATEMENT_TYP[kind]}")
             return
         counter = fields["counter"]
         if counter <= view.last_counter:
             self._counters.duplicates += 1
+            view.last_record_end_ms = max(view.last_record_end_ms, fields.get("end_unix_ms", 0))
         elif not self._continues(view, counter, fields["previous_hash"], now_ms):
             return
         else:
@@ -96,7 +104,35 @@ class Intake:
             view.last_record_end_ms = fields.get("end_unix_ms", view.last_record_end_ms)
             self._pending.append(Leaf(view.element_id, kind, fields, statement))
             self.file(kind, view.element_id, counter, now_ms, statement)
-        self._acks.append((name, counter))
+        if self._is_founded(view):
+            self._acks.append((name, counter))
+
+    @staticmethod
+    def _is_founded(view: ElementView) -> bool:
+        """Return True unless an aggregate's record waits for the commitment that it is made of.
+
+        It is not acknowledged before, so that what proves it is never lost on the way.
+        """
+        return not view.depth or view.last_record_end_ms <= view.commitment[2]
+
+    def _take_commitment(self, name: str, view: ElementView, fields: dict[str, Any],
+                         statement: bytes, now_ms: int) -> None:
+        """File what an aggregate below has committed to: its records are proven by it."""
+        number, digest, _ = view.commitment
+        if fields["number"] <= number:
+            self._counters.duplicates += 1
+        else:
+            if fields["number"] == number + 1:
+                if number and fields["previous_hash"] != digest:
+                    self._failed(f"{view.element_id.hex()}: commitment does not continue")
+                    return
+            elif number:
+                self._counters.gaps += 1
+            view.commitment = (fields["number"], hashlib.sha256(statement).digest(),
+                               fields["end_unix_ms"])
+            self.file(BELOW_KIND, view.element_id, fields["number"], now_ms, statement)
+        if view.last_counter and self._is_founded(view):
+            self._acks.append((name, view.last_counter))
 
     @staticmethod
     def _checked(view: ElementView, statement: bytes) -> tuple[int, dict[str, Any]]:
@@ -107,7 +143,8 @@ class Intake:
             raise SignatureError("typ or key", typ)
         payload = codec.verify1(statement, view.enrolled.sign_key, typ)
         fields = codec.decode_statement(kind, payload)
-        if fields.get("element_id") != view.element_id:
+        whose = "aggregator_id" if kind == schema.INTERVAL_COMMITMENT else "element_id"
+        if fields.get(whose) != view.element_id:
             raise SignatureError("element_id")
         return kind, fields
 
@@ -146,8 +183,11 @@ class Intake:
             self._counters.failures.append(why)
 
     def commit_interval(self, start_ms: int, end_ms: int, views: Iterable[ElementView],
-                        now_ms: int) -> None:
-        """Sign a commitment over every statement that came since the last one."""
+                        now_ms: int) -> tuple[bytes, dict[str, Any], list[Leaf]]:
+        """Sign a commitment over every statement that came since the last one.
+
+        Returns it, its fields, and the statements that it is over.
+        """
         leaves = sorted(self._pending, key=lambda leaf: leaf.order)
         self._pending = []
         reported = {leaf.element_id for leaf in leaves
@@ -164,3 +204,10 @@ class Intake:
                   self._committer.checkpoint(end_ms))
         self._ledger.commit(number, [
             (leaf.kind, leaf.element_id, leaf.fields["counter"]) for leaf in leaves])
+        return statement, fields, leaves
+
+
+def _head(statement: bytes) -> tuple[int, bytes, int]:
+    """Return number, SHA-256 and end of a commitment."""
+    fields = codec.decode_statement(schema.INTERVAL_COMMITMENT, codec.peek(statement)[2])
+    return fields["number"], hashlib.sha256(statement).digest(), fields["end_unix_ms"]

@@ -175,6 +175,18 @@ class Ledger:
                 .order_by(table.c.counter.desc(), table.c.id.desc()).limit(1)).first()
         return None if row is None else bytes(row.statement)
 
+    def newest_of_kind(self, kind: int) -> dict[bytes, bytes]:
+        """Return every signer's statement of one kind with the highest counter. BusError."""
+        table = STATEMENTS
+        newest = sa.select(table.c.signer, sa.func.max(table.c.counter).label("counter")) \
+            .where(table.c.kind == kind).group_by(table.c.signer).subquery()
+        query = sa.select(table.c.signer, table.c.statement).join(
+            newest, sa.and_(table.c.signer == newest.c.signer,
+                            table.c.counter == newest.c.counter)).where(table.c.kind == kind)
+        with translated("read"):
+            return {bytes(row.signer): bytes(row.statement)
+                    for row in self._connection.execute(query)}
+
     def heads(self) -> dict[bytes, tuple[int, bytes]]:
         """Return (counter, SHA-256) of every element's newest record or event, by element id.
 

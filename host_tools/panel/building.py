@@ -133,15 +133,62 @@ class Building:
         return replace(asked, state=state, admitted_mw=plan.admitted_mw,
                        reason=", ".join(plan.limited_by))
 
+    # setpoints of an aggregator above, each for a lease
+
+    def lend(self, key: str, source: str, power_mw: int, service: int, now_ms: int, end_ms: int
+             ) -> Dispatch:
+        """File what was asked from above, and was admitted, from now until end_ms.
+
+        Raises RangeError when there are too many instructions or the key is known.
+        """
+        if len(self._open) >= OPEN_MAX:
+            raise RangeError("instructions", OPEN_MAX)
+        filed = self.dispatches.add(Dispatch(
+            key, source, power_mw, service, now_ms, end_ms, True, ACCEPTED, power_mw, "", now_ms))
+        self._open.append(filed)
+        self.aggregator.wake()
+        self.tell("dispatch", now_ms, **_shown(filed))
+        return filed
+
+    def extend(self, number: int, power_mw: int, service: int, end_ms: int, now_ms: int) -> bool:
+        """Let it last until end_ms with this power; False when it is not in force any more.
+
+        Not filed each time: after a restart it has ended, and is asked for anew.
+        """
+        for at, one in enumerate(self._open):
+            if one.id == number and one.end_unix_ms > now_ms:
+                if (one.power_mw, one.service) != (power_mw, service):
+                    self.aggregator.wake()
+                self._open[at] = replace(one, power_mw=power_mw, admitted_mw=power_mw,
+                                         service=service, end_unix_ms=end_ms)
+                return True
+        return False
+
+    def is_open(self, number: int) -> bool:
+        """Return True while an instruction has not ended."""
+        return any(one.id == number for one in self._open)
+
+    def outranks(self, source: str, now_ms: int) -> bool:
+        """Return True while what is in force gives way to nobody of this source."""
+        active = self.active(now_ms)
+        return active is not None and _rank(active.source) > _rank(source)
+
     def cancel(self, number: int, now_ms: int) -> Dispatch | None:
         """End an instruction now; None when there is none with this number."""
-        if any(one.id == number for one in self._open):
-            self._end(number, CANCELLED, now_ms)
+        return self.finish(number, now_ms, CANCELLED)
+
+    def finish(self, number: int, now_ms: int, state: str = DONE) -> Dispatch | None:
+        """End an instruction now, in a state; None when there is none with this number."""
+        if self.is_open(number):
+            self._end(number, state, now_ms)
             self.aggregator.wake()
         return self.dispatches.get(number)
 
     def _end(self, number: int, state: str, now_ms: int) -> None:
-        self.dispatches.end(number, state)
+        lent = next((one for one in self._open if one.id == number and one.source == "parent"),
+                    None)
+        self.dispatches.end(number, state,
+                            None if lent is None else min(now_ms, lent.end_unix_ms))
         self._open = [one for one in self._open if one.id != number]
         self.tell("dispatch_ended", now_ms, id=number, state=state)
 
@@ -149,7 +196,7 @@ class Building:
         """Return the instruction that is in force: of the highest rank, of these the newest."""
         running = [one for one in self._open
                    if one.start_unix_ms <= now_ms < one.end_unix_ms]
-        return max(running, key=lambda one: (_RANKS.get(one.source, 0), one.id), default=None)
+        return max(running, key=lambda one: (_rank(one.source), one.id), default=None)
 
     def order(self, now_ms: int) -> Order | None:
         """Return what the elements are to do now; zero, once, when an instruction has ended."""
@@ -161,7 +208,7 @@ class Building:
             return None if last is None else replace(last, power_mw=0, duration_ms=None)
         for older in [one for one in self._open if one.id < active.id
                       and one.start_unix_ms <= now_ms
-                      and _RANKS.get(one.source, 0) <= _RANKS.get(active.source, 0)]:
+                      and _rank(one.source) <= _rank(active.source)]:
             self._end(older.id, SUPERSEDED, now_ms)
         # what could not be admitted at the beginning may be possible now, if a part is allowed
         wanted_mw = active.power_mw if active.partial else active.admitted_mw
@@ -280,9 +327,12 @@ class Building:
         self._keep_alarms()
         self.tell("alarm_quiet", now_ms, zone=zone)
 
-    def release(self, now_ms: int, zone: int | None = None) -> int:
-        """Release a zone, all for None, with the life-safety key; returns how many orders."""
-        count = self.aggregator.release(now_ms, zone)
+    def release(self, now_ms: int, zone: int | None = None, cause: int | None = None) -> int:
+        """Release a zone, all for None, with the life-safety key; returns how many orders.
+
+        cause: of elements that latched for it alone.
+        """
+        count = self.aggregator.release(now_ms, zone, cause)
         self._keep_alarms()
         self.tell("release", now_ms, zone=zone, orders=count)
         return count
@@ -291,6 +341,10 @@ class Building:
         self.aggregator.ledger.keep(_ALARMS, json.dumps([
             {"zone": one.zone, "now_ms": one.since_ms, "source": one.source, "cause": one.cause,
              "input_on": one.input_on} for one in self.aggregator.alarms.all()]).encode())
+
+
+def _rank(source: str) -> int:
+    return _RANKS.get(source, 0)
 
 
 def _shown(filed: Dispatch) -> dict[str, Any]:
