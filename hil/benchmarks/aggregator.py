@@ -126,7 +126,7 @@ def cycle(context: Context) -> Iterator[Measure]:
         said: list[tuple[str, bytes, int]] = []
         now_ms = population.now_ms - population.now_ms % 1000 + 1000
         population.advance(now_ms)
-        population.pump(lambda *what, said=said: said.append(what))  # type: ignore[misc]
+        population.pump(lambda *what, said=said: said.append(what))
         before = aggregator.counters.dispatches
 
         def hear(said: list[tuple[str, bytes, int]] = said) -> None:

@@ -85,6 +85,7 @@ class Population(Rows):
         self.ids = sorted(rows)
         self._index = {element_id: at for at, element_id in enumerate(self.ids)}
         self._changed: set[int] = set()
+        self._pending: dict[int, tuple[int, ...]] = {}
         self._table = np.zeros((len(_COLUMNS), len(self.ids)), dtype=np.int64)
         self._table[_AT["since_ms"]] = LONG_AGO_MS
         if self.ids:
@@ -109,10 +110,12 @@ class Population(Rows):
 
     def rows(self, at: Ints) -> "Rows":
         """Return some of the rows."""
+        self._settle()
         return Rows(self._table[:, at])
 
     def changed(self) -> Ints:
         """Return the rows that were set since the last call."""
+        self._settle()
         rows = np.array(sorted(self._changed), dtype=np.int64)
         self._changed.clear()
         return rows
@@ -123,9 +126,22 @@ class Population(Rows):
 
     def set(self, element_id: bytes, state: Iterable[int]) -> None:
         """Take an element's present state, in the order of STATE_COLUMNS."""
-        at = self._index[element_id]
-        self._table[:_STATE_SIZE, at] = tuple(state)
-        self._changed.add(at)
+        self._pending[self._index[element_id]] = tuple(state)
+
+    def column(self, name: str) -> Ints:
+        """Return a column. Not to be written to."""
+        if self._pending:
+            self._settle()
+        return super().column(name)
+
+    def _settle(self) -> None:
+        """Write the states that were set, all in one go."""
+        if not self._pending:
+            return
+        at = list(self._pending)
+        self._table[:_STATE_SIZE, at] = np.array(list(self._pending.values()), dtype=np.int64).T
+        self._changed.update(at)
+        self._pending.clear()
 
     def take(self, levels: Ints, now_ms: int) -> None:
         """Remember what the on/off elements are told from now on."""
@@ -147,4 +163,4 @@ class Population(Rows):
     def row(self, element_id: bytes) -> dict[str, Any]:
         """Return one row by name, for people."""
         at = self._index[element_id]
-        return {name: int(self._table[_AT[name], at]) for name in _COLUMNS}
+        return {name: int(self.column(name)[at]) for name in _COLUMNS}

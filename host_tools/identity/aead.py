@@ -1,5 +1,7 @@
 """AES-CCM-16-64-128 on the host: the twin of element.crypto.ccm, made of `cryptography`."""
 
+from functools import lru_cache
+
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESCCM
 
@@ -15,6 +17,12 @@ def _cipher(key: bytes, nonce: bytes) -> AESCCM:
         raise RangeError("ccm_key_size", len(key))
     if len(nonce) != NONCE_SIZE:
         raise RangeError("ccm_nonce_size", len(nonce))
+    return _of_key(key)
+
+
+# sessions use their two keys again and again
+@lru_cache(maxsize=65_536)
+def _of_key(key: bytes) -> AESCCM:
     return AESCCM(key, tag_length=TAG_SIZE)
 
 

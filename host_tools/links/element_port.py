@@ -15,6 +15,7 @@ from element.protocol.sealed import GENERATION_MAX, SealedSession
 from element.protocol.wire import Wire
 from host_tools import codec
 from host_tools.identity.keyring import Enrolled, Keyring
+from host_tools.links.frames import whole_frame
 from host_tools.links.handshake import Handshake, reason_of
 
 FRAME_SIZE_MAX = 2400
@@ -80,6 +81,7 @@ class ElementPort:
         self._on_session = on_session
         self._wire = Wire()
         self._frames = FrameDecoder(FRAME_SIZE_MAX)
+        self._between = True  # two frames: nothing has begun
         self._session: SealedSession | None = None
         self._handshake: Handshake | None = None
         self._told: dict[bytes, int] = {}  # digests of what it has answered to, and when
@@ -192,18 +194,29 @@ class ElementPort:
 
     def receive(self, data: bytes, now_ms: int) -> None:
         """Take bytes from the line. Bad frames are counted and dropped, text is passed over."""
+        if self._between:
+            payload = whole_frame(data, FRAME_SIZE_MAX)
+            if payload is not None:
+                self._frames.good += 1
+                self._try(payload, now_ms)
+                return
+        self._between = data[-1:] == b"\x00"
         frames = self._wire.feed(data)
         self._wire.text = bytearray()
         for payload in self._frames.feed(frames):
-            try:
-                self._take(payload, now_ms)
-            except SignatureError as error:
-                if error.code == "session_kid":
-                    self.foreign += 1
-                else:
-                    self.dropped += 1
-            except DecodeError:
+            self._try(payload, now_ms)
+
+    def _try(self, payload: bytes, now_ms: int) -> None:
+        """Take a payload, or count why not."""
+        try:
+            self._take(payload, now_ms)
+        except SignatureError as error:
+            if error.code == "session_kid":
+                self.foreign += 1
+            else:
                 self.dropped += 1
+        except DecodeError:
+            self.dropped += 1
 
     def send(self, kind: int, fields: dict[str, Any]) -> bool:
         """Send an authenticated message; False when there is no session to send it in."""
