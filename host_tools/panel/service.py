@@ -11,6 +11,7 @@ from typing import Any
 
 from element.protocol.errors import BusError
 from host_tools.aggregator import Aggregator
+from host_tools.identity import admission
 from host_tools.inventory.discovery import Discovery
 from host_tools.inventory.elements import Placement
 from host_tools.ledger.store import Ledger
@@ -18,6 +19,8 @@ from host_tools.panel.building import Building, Event
 from host_tools.panel.check import Loaded
 from host_tools.panel.inputs import Input, Points
 from host_tools.panel.lines import Lines
+from host_tools.panel.parent import ParentEnd
+from host_tools.panel.parent_line import ParentLine
 
 # After a request to stop, elements get this long to hear that they are to be at zero.
 STOP_S = 1.0
@@ -63,6 +66,9 @@ class Service:
             ids = sorted(one.hex() for one in keyring.known)
             for name in self.lines.add_broker(config.broker, ids):
                 self._add_port(name)
+        self.parent: ParentEnd | None = None
+        self.parent_line: ParentLine | None = None
+        self._open_parent()
         self.points = Points(config.interlock.points, self.building, self._quiet)
         self.turned_ms = self.started_ms
         self.inputs = [Input(one, loaded.at(one.path)) for one in config.interlock.inputs]
@@ -71,6 +77,23 @@ class Service:
         for alarm in self.aggregator.alarms.all():
             if alarm.zone not in watched:  # its input is not in the configuration any more
                 self.aggregator.alarms.quiet(alarm.zone)
+
+    def _open_parent(self) -> None:
+        """Take up the grant of the aggregator above, if there is to be one."""
+        parent = self.loaded.config.parent
+        if parent is None:
+            return
+        grant = admission.kept_grant(self.loaded.at(parent.folder))
+        if grant is None:
+            self.building.tell("parent", unix_ms(), error="no grant yet; next: "
+                               "cellwall aggregator parent-request, then parent-grant")
+            return
+        self.parent_line = line = ParentLine(parent.listen, self._on_parent_data,
+                                             self._on_parent_state)
+        site = self.loaded.site
+        self.parent = ParentEnd(
+            self.building, site.authorities().aggregator, admission.agree_key(site), grant,
+            line.send, os.urandom, now_ms=self.started_ms)
 
     def _placements(self, known: list[bytes]) -> dict[bytes, Placement]:
         """Return what the configuration says of elements, by id."""
@@ -102,6 +125,14 @@ class Service:
     def _on_line(self, name: str, error: str) -> None:
         self.building.tell("line", unix_ms(), line=name, error=error)
 
+    def _on_parent_data(self, data: bytes) -> None:
+        if self.parent is not None:
+            self.parent.receive(data, unix_ms())
+            self._wake.set()
+
+    def _on_parent_state(self, peer: str, error: str) -> None:
+        self.building.tell("parent", unix_ms(), peer=peer, error=error)
+
     def _on_event(self, event: Event) -> None:
         self._log(event.kind, **event.fields)
         for queue in self.listeners:
@@ -118,7 +149,8 @@ class Service:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop, number, stopped)
         tasks: list[asyncio.Task[None]] = [loop.create_task(one) for one in (
-            self.lines.run(), self._turns(), self._watch_inputs())]
+            self.lines.run(), self._turns(), self._watch_inputs(),
+            *((self.parent_line.run(),) if self.parent_line is not None else ()))]
         waiter: asyncio.Task[Any] = loop.create_task(stopped.wait())
         notify("READY=1")
         ready()
@@ -152,9 +184,13 @@ class Service:
         while True:
             now_ms = unix_ms()
             self.building.step(now_ms)
+            due_ms = self.building.due_ms
+            if self.parent is not None:
+                self.parent.step(now_ms)
+                due_ms = min(due_ms, self.parent.due_ms)
             self.turned_ms = now_ms
             notify("WATCHDOG=1")
-            wait_s = min(max(0, self.building.due_ms - unix_ms()) / 1000, IDLE_S_MAX)
+            wait_s = min(max(0, due_ms - unix_ms()) / 1000, IDLE_S_MAX)
             self._wake.clear()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._wake.wait(), max(wait_s, 0.001))
