@@ -28,7 +28,7 @@ _EXAMPLES_RUN = (
 _EXAMPLES_PARENT = (
     "[bold]Examples[/] (three steps; the two files are carried by hand)\n\n"
     "cellwall aggregator parent-request floor/site.yaml -o floor.request\n\n"
-    "cellwall aggregator admit floor.request --site building/site --line tcp:10.0.0.7:8490 "
+    "cellwall aggregator admit floor.request --site building/site --line tcp:192.0.2.7:8490 "
     "--zone 3 --tenant north -o floor.grant\n\n"
     "cellwall aggregator parent-grant floor/site.yaml floor.grant"
 )
