@@ -20,6 +20,7 @@ import hil.benchmarks.element
 import hil.benchmarks.handshake
 import hil.benchmarks.heap
 import hil.benchmarks.host
+import hil.benchmarks.panel
 import hil.benchmarks.population
 import hil.benchmarks.rp2040
 import hil.benchmarks.scenarios  # noqa: F401  each module registers its benchmarks

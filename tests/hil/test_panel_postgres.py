@@ -7,12 +7,12 @@ import pytest
 
 from element.protocol import schema
 from element.protocol.errors import BusError, RangeError
+from hil.bench.panel import AfterKills, killed_at_random
 from host_tools.ledger.dispatches import ACCEPTED, DONE, Dispatch, Dispatches
 from host_tools.ledger.store import Ledger
 
 from .panel_process import house, until
 from .postgres_server import Postgres
-from .test_panel_service import check_after_kills, killed_at_random
 
 KW = 1_000_000
 
@@ -105,7 +105,7 @@ def test_a_server_that_is_gone_is_an_error_that_says_so(tmp_path: Path) -> None:
 def test_a_panel_on_postgresql_killed_while_it_dispatches(server: Postgres, tmp_path: Path
                                                           ) -> None:
     with house(tmp_path, 2, ledger=emptied(server)) as (elements, panel):
-        keys = killed_at_random(elements, panel, 2, 5)
+        keys = killed_at_random(panel, 2, 5)
         panel.kill()
         until(lambda: elements.power_mw == 0, 10)
-        check_after_kills(elements, server.url, keys)
+        assert AfterKills.judge(elements, server.url, keys) == AfterKills(0, 0, 0)
