@@ -27,6 +27,7 @@ from host_tools.cli import (
     hil_commands,
     pki_commands,
     release_command,
+    statement_command,
     verify_command,
 )
 from host_tools.provision.cable import RefusedError
@@ -74,6 +75,7 @@ for _name, _examples, _command in (
     ("console", console_command.EXAMPLES, console_command.console_command),
     ("update", board_commands.UPDATE_EXAMPLES, board_commands.update_command),
     ("release", release_command.EXAMPLES, release_command.release_command),
+    ("statement", statement_command.EXAMPLES, statement_command.statement_command),
     ("disclose", disclose_command.EXAMPLES, disclose_command.disclose_command),
 ):
     app.command(_name, epilog=_examples, no_args_is_help=True)(_command)

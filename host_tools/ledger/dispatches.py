@@ -134,5 +134,16 @@ class Dispatches:
         return iter([_of_row(row) for row in rows])
 
 
+def services_of(ledger: Ledger) -> dict[int, tuple[int, str, str]]:
+    """Return (service, source, key) of every instruction by number; none without a table."""
+    with translated("read"):
+        if not sa.inspect(ledger.connection).has_table(DISPATCHES.name):
+            return {}
+        columns = DISPATCHES.c
+        return {int(row.id): (int(row.service), str(row.source), str(row.key)) for row in
+                ledger.connection.execute(sa.select(
+                    columns.id, columns.service, columns.source, columns.key))}
+
+
 def _of_row(row: Any) -> Dispatch:
     return Dispatch(**row._mapping)

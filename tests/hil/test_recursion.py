@@ -8,15 +8,18 @@ import pytest
 
 from element.protocol import codes, schema
 from element.protocol.errors import Error, RangeError, SignatureError
-from hil.swarm.specs import mixed
+from hil.swarm.specs import converters, mixed
 from host_tools import codec
+from host_tools.attest import standing
 from host_tools.attest.archive import Verifier
 from host_tools.attest.log import BELOW_KIND
 from host_tools.attest.provenance import check, walk
+from host_tools.cli.statement_command import read_source
 from host_tools.identity.aggregate import admit, make_request, profile_of, read_grant, read_request
 from host_tools.identity.credentials import Trust
 from host_tools.identity.issuer import Issuer
 from host_tools.ledger.dispatches import ACCEPTED
+from host_tools.settlement.tenants import month_unix_ms, statement
 
 from .levels import Level
 
@@ -356,3 +359,38 @@ def test_a_commitment_that_is_forged_or_forked_is_not_filed(tmp_path: Path) -> N
     outcome = Verifier(top.authorities.trust_root).run(altered)
     assert [one.why for one in outcome.failures] \
         == [f"record and commitment differ in energy ({fields['number']})"]
+
+
+def test_tenants_are_credited_from_the_bottom_for_what_the_top_asked(tmp_path: Path) -> None:
+    def of(tenant: str):
+        make = converters(5000)
+        return lambda index, rng: replace(make(index, rng), tenant=tenant)
+
+    floors = [Level(f"floor-{at}", tmp_path, maker=of(tenant), zone=at, seed=at)
+              for at, tenant in ((1, "north"), (2, "south"), (3, "north"))]
+    building = Level("building", tmp_path, floors)
+    top = Level("top", tmp_path, [building])
+    top.run(8000)
+    filed = top.submit(24 * KW, 30_000)
+    top.run(70_000)
+    trusts = []
+    for floor in floors:
+        floor.authorities.roots.save(tmp_path / floor.name / "roots")
+        trusts.append(standing.Trust.load(tmp_path / floor.name))
+    sources = [read_source(str(floor.path)) for floor in floors]
+    month = month_unix_ms("2026-01")
+    said = {tenant: statement(sources, trusts, tenant, *month) for tenant in ("north", "south")}
+    assert all(one.rejected == [] for one in said.values())
+    assert {tenant: len(one.elements) for tenant, one in said.items()} == {"north": 4, "south": 2}
+    whole = sum(fields["energy_mwh"] for kind, fields in signed(top)
+                if kind == schema.EXECUTION_RECORD)
+    parts = {tenant: one.total.out_mwh - one.total.in_mwh for tenant, one in said.items()}
+    assert sum(parts.values()) == whole > 100_000
+    assert abs(parts["north"] - 2 * parts["south"]) <= 4
+    # the floor's own row names the dispatch of the building, and so on up to the top
+    building_id = building.authorities.aggregator.key_id.hex()
+    keys = {line.key.rsplit(":", 2)[0] for one in said.values() for line in one.lines if line.key}
+    assert keys == {f"parent:{building_id}"}
+    rows = building.building.dispatches.newest(9)
+    assert [row.key.split(":")[:3] for row in rows] == [
+        ["parent", top.authorities.aggregator.key_id.hex(), str(filed.id)]]
