@@ -18,6 +18,10 @@ from host_tools.links.bus_watch import MUTE_S, Watch
 
 # An element with nothing to say is asked so often; a busy one whenever it is its turn.
 POLL_PERIOD_MS = 250
+# However much there is to say, everybody has a turn within this; only with BUDGET_MIN bytes to a
+# turn, on a slow line with many, it takes longer.
+CYCLE_MS = 950
+BUDGET_MIN = 64
 # An answer begins this long after the poll's end, or the element is silent. A small board may be
 # in a control tick; an adapter on USB adds its own.
 ANSWER_MS_MAX = 30
@@ -34,7 +38,7 @@ STARTING_MS_MAX = 3000
 SLOTS_FIRST = 32
 SLOTS_MAX = 64
 # On a live bus: short windows between turns.
-WINDOW_PERIOD_MS = 1000
+WINDOW_PERIOD_MS = 1500
 WINDOW_AGAIN_MS = 150
 WINDOW_PERIOD_MS_MAX = 8000
 WINDOW_SLOTS_MIN = 2
@@ -214,13 +218,22 @@ class BusMaster:
             return None
         element = min(due, key=lambda one: (-1 if one.polled_ms is None else one.polled_ms,
                                             one.address))
-        return self._poll(element, self.stream_size)
+        return self._poll(element, None)
 
-    def _poll(self, element: BusElement, allowed: int) -> bytes:
+    @property
+    def budget(self) -> int:
+        """How many bytes a turn carries, both ways together: all have one within CYCLE_MS."""
+        count = sum(one.confirmed and not one.silent_run for one in self.elements.values())
+        byte_ms = bus.BITS_PER_BYTE * 1000 / self.baud
+        idle_ms = 2 * (self._turn_ms + 1)
+        size = int((CYCLE_MS / max(count, 1) - idle_ms) / byte_ms) - 2 * bus.OVERHEAD
+        return max(BUDGET_MIN, min(self.stream_size, size)) // bus.UNIT * bus.UNIT
+
+    def _poll(self, element: BusElement, allowed: int | None) -> bytes:
         self._polled, self._heard_in_turn = element, False
         self.turn_count += 1
         self.watch.polled(element.element_id)
-        return element.poll(self.generation, self.stream_size, False, self._now_ms, allowed)
+        return element.poll(self.generation, self.budget, False, self._now_ms, allowed)
 
     # ---- discovery ----
 

@@ -8,6 +8,9 @@ from element.protocol import bus
 QUEUE_SIZE_MAX = 8192
 # What has waited longer is dropped and counted: an element must not take old words for new ones.
 AGE_MS_MAX = 3000
+# Setpoints go before handshakes and updates; one that has waited so long is overtaken no more.
+SHORT_SIZE = 192
+OVERTAKEN_MS_MAX = 1500
 BACKOFF_MS_MIN = 100
 BACKOFF_MS_MAX = 1000
 
@@ -98,7 +101,13 @@ class BusElement:
             self._queue.insert(at, (now_ms, data))
             self._hurried += len(data)
         else:
-            self._queue.append((now_ms, data))
+            at = len(self._queue)
+            if len(data) <= SHORT_SIZE:
+                first = 1 if self._begun else 0
+                while at > first and len(self._queue[at - 1][1]) > SHORT_SIZE \
+                        and now_ms - self._queue[at - 1][0] < OVERTAKEN_MS_MAX:
+                    at -= 1
+            self._queue.insert(at, (now_ms, data))
 
     def _drop_old(self, now_ms: int) -> None:
         if self._hurried:
@@ -132,9 +141,9 @@ class BusElement:
              allowed: int | None = None) -> bytes:
         """Return the payload of this element's turn.
 
-        budget: bytes down, and up where `allowed` does not say less. push: no answer is wanted.
+        budget: bytes down at most. allowed: bytes up; None: what the way down leaves of budget,
+        and a quarter of it in any case. push: no answer is wanted.
         """
-        allowed = budget if allowed is None else allowed
         self._drop_old(now_ms)
         if not self._flying and self._queue:
             piece = bytearray()
@@ -153,6 +162,8 @@ class BusElement:
             self._hurried = max(0, self._hurried - len(piece))
             self._sequence_tx ^= 1
         self.polled_ms = now_ms
+        if allowed is None:
+            allowed = max(budget // 4, budget - len(self._flying)) // bus.UNIT * bus.UNIT
         bits = (bus.SEQUENCE if self._sequence_tx else 0) | (
             bus.ACK if self._sequence_rx else 0) | (bus.PUSH if push else 0)
         return bytes(bus.poll(generation, self.address, bits, allowed, self._flying))

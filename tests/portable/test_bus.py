@@ -51,7 +51,7 @@ class Pair:
         self.hear(bus.assign(generation, [(1, OTHER), (address, ID)]))
         assert self.line.address == address and self.line.is_up
 
-    def poll(self, bits=0, budget=400, stream=b"", address=7, generation=5, after_ms=4):
+    def poll(self, bits=0, budget=400, stream=b"", address=7, generation=5, after_ms=8):
         """Poll and return (bits, waiting, stream) of the answer, None without one."""
         self.hear(bus.poll(generation, address, bits, budget, stream))
         said = self.said(after_ms)
@@ -197,6 +197,21 @@ def test_it_answers_after_the_turn_around_and_not_before():
         assert pair.line.wait_ms(1) == 1
         assert [at for at, _ in pair.said(20)] == [began + bus.turn_ms(baud)]
         assert not pair.line.busy and pair.line.wait_ms(77) == 77
+
+
+def test_what_brings_something_is_answered_when_the_tasks_have_had_time():
+    for write_ms, late_ms in ((None, 6), (0, 1), (2, 3), (7, 6)):
+        pair = Pair()
+        pair.assign()
+        began = pair.hal.now_ms
+        pair.hear(bus.poll(5, 7, bus.SEQUENCE, 100, b"setpoint\x00"))
+        said = []
+        for at in range(12):
+            if at == write_ms:
+                pair.line.write(b"ack\x00")
+            said += pair.said(1)
+        assert [one for one, _ in said] == [began + late_ms], write_ms
+        assert said[0][1][5] == (b"ack\x00" if write_ms in (0, 2) else b"")
 
 
 def test_a_turn_is_never_longer_than_its_budget():

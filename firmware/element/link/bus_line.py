@@ -18,6 +18,13 @@ from .network_line import NetworkLine
 
 QUEUE_SIZE_MAX = 4096
 AGE_MS_MAX = 3000
+# Who brings something is answered so much later, or a ms after the tasks have said something: a
+# setpoint needs no second turn for its acknowledgement.
+THINK_MS = 5
+# Acknowledgements and telemetry go before statements, which are longer and wait on flash; one that
+# has waited for so long is overtaken no more.
+SHORT_SIZE = 192
+OVERTAKEN_MS_MAX = 1500
 # Not polled for so long: the master is gone, or has given the address away.
 LOST_MS = 5000
 
@@ -81,7 +88,18 @@ class BusLine(NetworkLine):
         if self._up_at is None or self._queued + len(data) > QUEUE_SIZE_MAX:
             self.lost_count += len(data)
             return
-        self._queue.append((self._hal.ticks_ms(), bytes(data)))
+        at = len(self._queue)
+        if len(data) <= SHORT_SIZE:
+            first = 1 if self._begun else 0
+            while at > first and len(self._queue[at - 1][1]) > SHORT_SIZE \
+                    and self._since(self._queue[at - 1][0]) < OVERTAKEN_MS_MAX:
+                at -= 1
+        now = self._hal.ticks_ms()
+        self._queue.insert(at, (now, bytes(data)))
+        if self._due is not None and self._hello is None \
+                and self._since(self._polled_at) >= self._turn_ms - 1 \
+                and self._hal.ticks_diff(self._due, now) > 1:
+            self._due = self._hal.ticks_add(now, 1)
         self._queued += len(data)
 
     def look(self) -> bool:
@@ -171,13 +189,15 @@ class BusLine(NetworkLine):
         if self.tx and bool(bits & bus.ACK) == bool(self._sequence_tx):
             self.tx = bytearray()
         sequence = bits & bus.SEQUENCE
-        if stream and sequence != self._sequence_rx:
+        came = len(stream) > 0 and sequence != self._sequence_rx
+        if came:
             self._sequence_rx = sequence
             self._received(stream)
         if not bits & bus.PUSH:
             self._hello = None
             self._budget = min(budget, bus.STREAM_SIZE_MAX)
-            self._due = self._hal.ticks_add(self._polled_at, self._turn_ms)
+            self._due = self._hal.ticks_add(
+                self._polled_at, self._turn_ms + (THINK_MS if came else 0))
 
     # ---- what it says ----
 
