@@ -8,19 +8,36 @@ does not depend on which was faster.
 import heapq
 from collections.abc import Callable
 from itertools import count
+from typing import Protocol
 
 from element.protocol import codes
 from hil.bench.rig import WATCHDOG_MS, Rig
-from host_tools.aggregator import Aggregator
 
 # Bytes from BMS and stage wake a board at whole multiples of this, as an idle-line interrupt does.
 RX_GRID_MS = 5
 
 
+class Panel(Protocol):
+    """What the clock drives besides boards: the aggregator, or one with a bus before it."""
+
+    @property
+    def due_ms(self) -> int:
+        """When `step` is wanted next, Unix ms."""
+        ...
+
+    def step(self, now_ms: int) -> None:
+        """Do what is due."""
+        ...
+
+    def receive(self, name: str, data: bytes, now_ms: int) -> None:
+        """Take bytes from a line."""
+        ...
+
+
 class VirtualClock:
     """Run rigs, aggregator and timed calls in virtual time."""
 
-    def __init__(self, rigs: list[Rig], aggregator: Aggregator, start_unix_ms: int) -> None:
+    def __init__(self, rigs: list[Rig], aggregator: Panel, start_unix_ms: int) -> None:
         self.now_ms = 0
         self.start_unix_ms = start_unix_ms
         self.exchange_count = 0
