@@ -26,11 +26,12 @@ class Level:
 
     def __init__(self, name: str, folder: Path, below: "list[Level] | None" = None,
                  count: int = 2, maker: Maker | None = None, zone: int = 1, seed: int = 1,
-                 policy: Policy | None = None) -> None:
+                 policy: Policy | None = None, ride_through_ms: int = 0) -> None:
         rng = self._rng = random.Random(f"{name} {seed}")
         self.name, self.path, self.zone, self.policy = name, folder / f"{name}.db", zone, policy
         self.authorities = Authorities.make(rng.randbytes)
         self.agree = make_key_pair(rng.randbytes)
+        self.ride_through_ms = ride_through_ms
         self.grant = b""
         self.below = below or []
         self.now_ms = START_MS
@@ -58,7 +59,8 @@ class Level:
     def _begin(self) -> None:
         self.aggregator = Aggregator(
             self.authorities, Ledger.at(self.path), self._rng.randbytes, None, INTERVAL_MS,
-            keyring=Keyring(self.authorities.party, self.known), policy=self.policy)
+            keyring=Keyring(self.authorities.party, self.known), policy=self.policy,
+            ride_through_ms=self.ride_through_ms)
         self.building = Building(self.aggregator, Discovery())
         for name in self.population.elements:
             self.aggregator.add_port(name, self.population.line(name))

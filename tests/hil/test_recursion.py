@@ -1,6 +1,7 @@
 """Floor, building, campus, virtual power plant: the same interface over the same protocol."""
 
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import cbor2
@@ -394,3 +395,90 @@ def test_tenants_are_credited_from_the_bottom_for_what_the_top_asked(tmp_path: P
     rows = building.building.dispatches.newest(9)
     assert [row.key.split(":")[:3] for row in rows] == [
         ["parent", top.authorities.aggregator.key_id.hex(), str(filed.id)]]
+
+
+def test_stale_discovery_on_a_floor_is_flagged_at_every_level(tmp_path: Path) -> None:
+    floor = Level("floor", tmp_path, ride_through_ms=10_000)
+    building = Level("building", tmp_path, [floor])
+    top = Level("top", tmp_path, [building])
+    top.run(8000)
+
+    def flags() -> list[int]:
+        views = [level.aggregator.inventory.views()[0] for level in (building, top)]
+        return [view.telemetry["flags"] for view in views if view.telemetry is not None]
+
+    assert flags() == [0, 0]
+    for one in floor.population.elements.values():
+        one.faults.silent = True
+    top.run(5000)
+    assert flags() == [codes.FLAG_DISCOVERY_STALE] * 2
+    assert top.ready_mw == 10 * KW  # it is dispatched on what was confirmed last
+    top.run(10_000)
+    assert top.ready_mw == 0
+    for one in floor.population.elements.values():
+        one.faults.silent = False
+    top.run(5000)
+    assert flags() == [0, 0] and top.ready_mw == 10 * KW
+    top.run(20_000)
+    assert any(fields["quality"] & codes.QUALITY_STALE for kind, fields in signed(top)
+               if kind == schema.EXECUTION_RECORD)
+
+
+def test_a_setpoint_is_understood_in_the_clock_of_whoever_sends_it(tmp_path: Path) -> None:
+    floor = Level("floor", tmp_path)
+    top = Level("top", tmp_path, [floor])
+    top.run(6000)
+    end = floor.end
+    assert end is not None
+    end.on_time_sync({"unix_ms": top.now_ms + 30_000, "record_interval_ms": 10_000})
+    asked = {"dispatch_id": 5, "sequence": 1, "power_mw": KW, "service": 1, "lease_ms": 1500}
+    assert end.on_setpoint(asked | {"start_unix_ms": top.now_ms})[0] == codes.REASON_LEASE
+    assert end.on_setpoint(asked | {"start_unix_ms": top.now_ms + 30_000}) \
+        == (codes.REASON_NONE, None)
+    row = floor.building.dispatches.newest(1)[0]
+    assert (row.start_unix_ms, row.end_unix_ms) == (top.now_ms, top.now_ms + 1500)
+
+
+def test_another_parent_takes_over_and_no_counter_is_used_twice(tmp_path: Path) -> None:
+    floor = Level("floor", tmp_path)
+    first = Level("first", tmp_path, [floor])
+    first.run(25_000)
+    assert floor.end is not None
+    counter = floor.end.end.chain.counter
+    assert counter >= 2
+    floor.kill()
+    floor.alive = True
+    second = Level("second", tmp_path, count=0)
+    second.now_ms = first.now_ms
+    second.below.append(floor)
+    floor._begin()
+    second._admit(floor)
+    second.aggregator.add_port("floor", floor._from_parent.append)
+    second.run(60_000)
+    assert floor.end.end.chain.counter > counter
+    got = [fields["counter"] for kind, fields in signed(second)]
+    assert got and min(got) > counter - 1 and second.ready_mw == 10 * KW
+
+
+def test_a_crash_between_commitment_and_record_leaves_out_nothing(tmp_path: Path) -> None:
+    floor = Level("floor", tmp_path)
+    top = Level("top", tmp_path, [floor])
+    top.run(15_000)
+    top.kill()
+    kept = floor.aggregator.ledger.kept("parent")
+    assert kept is not None
+    before = floor.aggregator.ledger.last_interval()
+    top.run(12_000)
+    assert floor.aggregator.ledger.last_interval() > before
+    # as if the process had ended right behind the commitment
+    floor.aggregator.ledger.keep("parent", kept)
+    floor.kill()
+    floor.restart()
+    top.restart()
+    top.run(40_000)
+    ends = [fields["end_unix_ms"] for kind, fields in signed(top)
+            if kind == schema.EXECUTION_RECORD]
+    assert ends == sorted(set(ends)) and len(ends) >= 4
+    assert all(later - earlier == 10_000
+               for earlier, later in pairwise(ends))
+    assert Verifier(top.authorities.trust_root).run(entries(top)).failures == []
