@@ -20,6 +20,7 @@ from element.protocol.errors import RangeError
 from host_tools.envelope.capability import SERVICE_NUMBERS
 from host_tools.panel import api_models as models
 from host_tools.panel import metrics, views
+from host_tools.panel.api_support import Needs, add_support
 from host_tools.panel.building import Event
 from host_tools.panel.service import Service, unix_ms
 
@@ -83,10 +84,8 @@ def make_app(service: Service) -> FastAPI:
     _add_reading(app, service, needs)
     _add_dispatching(app, service, needs)
     _add_life_safety(app, service, needs)
+    add_support(app, service, needs, _DENIED)
     return app
-
-
-Needs = Callable[[str], Callable[..., str]]
 
 
 def _add_reading(app: FastAPI, service: Service, needs: Needs) -> None:

@@ -194,3 +194,35 @@ class HealthReply(BaseModel):
     status: str
     problems: list[str]
     uptime_s: int
+
+
+class MeasurementRequest(Given):
+    """What a meter at the PCC reads. voltage_mv: to neutral, the lowest phase. demand_mw: of the
+    building without its elements. at_unix_ms: now when not given."""
+
+    frequency_mhz: Annotated[int, Field(ge=0, le=100_000), _WHOLE]
+    voltage_mv: Annotated[int, Field(ge=0, le=1_000_000), _WHOLE]
+    demand_mw: Power = 0
+    at_unix_ms: Time | None = None
+
+
+class SupportReply(BaseModel):
+    """The mode, why, what the grid asks for, and where a black start stands."""
+
+    mode: str
+    since_unix_ms: int
+    why: str
+    curve: str | None
+    required_mw: int
+    measurement_age_ms: int | None
+    black_start: str
+    black_start_step: str
+    black_start_asks: str
+    black_start_why: str
+
+
+class FactRequest(Given):
+    """What a person has seen; holds: whether it is so, false to withdraw it."""
+
+    fact: str = Field(min_length=1, max_length=64)
+    holds: bool = True

@@ -38,7 +38,7 @@ OPEN_MAX = 1000
 # Records are asked for when they are this late.
 CHASE_MS = 3000
 # Who goes first when several ask at once; of equals, who came last.
-_RANKS = {"swarm": 0, "parent": 1, "api": 1, "emergency": 2}
+_RANKS = {"support": 0, "parent": 1, "api": 1, "emergency": 2}
 
 
 @dataclass(frozen=True)
@@ -208,7 +208,7 @@ class Building:
             return None if last is None else replace(last, power_mw=0, duration_ms=None)
         for older in [one for one in self._open if one.id < active.id
                       and one.start_unix_ms <= now_ms
-                      and _rank(one.source) <= _rank(active.source)]:
+                      and _rank(one.source) == _rank(active.source)]:
             self._end(older.id, SUPERSEDED, now_ms)
         # what could not be admitted at the beginning may be possible now, if a part is allowed
         wanted_mw = active.power_mw if active.partial else active.admitted_mw

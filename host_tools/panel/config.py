@@ -12,6 +12,7 @@ from pydantic import Field, field_validator, model_validator
 from host_tools.envelope.capability import SERVICE_NUMBERS
 from host_tools.envelope.policy import RULES, Policy
 from host_tools.envelope.wear import CHEMISTRIES, Chemistry
+from host_tools.support.droop import CURVES, Curve, droop
 from host_tools.yaml_model import Strict
 
 Share = Annotated[float, Field(ge=0, le=100)]
@@ -147,13 +148,31 @@ class ApiModel(Strict):
         return host
 
 
-class SwarmModel(Strict):
-    """Grid support from measured frequency: the shape and its size."""
+class SupportModel(Strict):
+    """Grid support by measurements that a meter sends to the API: the curve and its size."""
 
-    shape: Literal["none", "dynamic-containment", "dynamic-moderation", "dynamic-regulation",
-                   "fcr", "fcr-d", "fcr-n"] = "none"
+    curve: Literal["none", "dynamic-containment", "dynamic-moderation", "dynamic-regulation",
+                   "fcr", "fcr-gb", "droop"] = "none"
     power_kw: float = Field(0, ge=0, le=1_000_000)
+    dead_band_mhz: int = Field(15, ge=0, le=500)
+    full_mhz: int = Field(500, ge=1, le=5000)
     nominal_hz: Literal[50, 60] = 50
+    nominal_v: float = Field(230, gt=50, le=1000)
+    demand_limit_kw: float | None = Field(None, ge=0, le=1_000_000)
+
+    @model_validator(mode="after")
+    def _a_curve(self) -> "SupportModel":
+        if self.dead_band_mhz >= self.full_mhz:
+            raise ValueError("dead_band_mhz must be below full_mhz")
+        if self.curve != "none" and not self.power_kw:
+            raise ValueError("power_kw says how much the building gives and takes")
+        return self
+
+    def shape(self) -> Curve | None:
+        """Return the curve, None for no support."""
+        if self.curve == "droop":
+            return droop("droop", self.dead_band_mhz, self.full_mhz)
+        return CURVES.get(self.curve)
 
 
 class ParentModel(Strict):
@@ -178,9 +197,9 @@ class SiteConfig(Strict):
     discovery: DiscoveryModel = DiscoveryModel()
     interlock: InterlockModel = InterlockModel()
     api: ApiModel = ApiModel()
-    swarm: SwarmModel = SwarmModel()
+    support: SupportModel = SupportModel()
     parent: ParentModel | None = None
 
 
 PARTS = (LineModel, BrokerModel, ElementModel, WearModel, PolicyModel, DiscoveryModel, InputModel,
-         PointModel, InterlockModel, ApiModel, SwarmModel, ParentModel)
+         PointModel, InterlockModel, ApiModel, SupportModel, ParentModel)

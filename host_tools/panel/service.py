@@ -9,11 +9,13 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from element.protocol import codes
 from element.protocol.errors import BusError
 from host_tools.aggregator import Aggregator
 from host_tools.identity import admission
 from host_tools.inventory.discovery import Discovery
 from host_tools.inventory.elements import Placement
+from host_tools.ledger.dispatches import Dispatch
 from host_tools.ledger.store import Ledger
 from host_tools.panel.building import Building, Event
 from host_tools.panel.check import Loaded
@@ -21,6 +23,8 @@ from host_tools.panel.inputs import Input, Points
 from host_tools.panel.lines import Lines
 from host_tools.panel.parent import ParentEnd
 from host_tools.panel.parent_line import ParentLine
+from host_tools.support.controller import Support
+from host_tools.support.modes import Nominal
 
 # After a request to stop, elements get this long to hear that they are to be at zero.
 STOP_S = 1.0
@@ -69,6 +73,7 @@ class Service:
         self.parent: ParentEnd | None = None
         self.parent_line: ParentLine | None = None
         self._open_parent()
+        self.support = self._support()
         self.points = Points(config.interlock.points, self.building, self._quiet)
         self.turned_ms = self.started_ms
         self.inputs = [Input(one, loaded.at(one.path)) for one in config.interlock.inputs]
@@ -110,6 +115,31 @@ class Service:
 
     def _add_port(self, name: str) -> None:
         self.aggregator.add_port(name, lambda data: self.lines.send(name, data))
+
+    def _support(self) -> Support:
+        """Return the grid support that the configuration asks for."""
+        model, building = self.loaded.config.support, self.building
+
+        def lend(source: str, power_mw: int, service: int, now_ms: int, end_ms: int) -> Dispatch:
+            return building.lend(f"{source}:{now_ms}", source, power_mw, service, now_ms, end_ms)
+
+        limit_kw = model.demand_limit_kw
+        return Support(
+            model.shape(), round(model.power_kw * 1_000_000),
+            Nominal(model.nominal_hz * 1000, round(model.nominal_v * 1000)),
+            None if limit_kw is None else round(limit_kw * 1_000_000),
+            lend, building.extend, building.finish, building.tell)
+
+    def step_support(self, now_ms: int) -> None:
+        """Find the mode and lend what it asks for."""
+        if self.support.curve is None:
+            return
+        realized_mw = sum(view.telemetry["power_mw"] for view in
+                          self.aggregator.inventory.views()
+                          if view.telemetry is not None and view.fresh(now_ms))
+        capability = self.aggregator.capability(now_ms)[codes.SERVICE_FREQUENCY]
+        self.support.step(now_ms, realized_mw, capability.discharge.power_mw,
+                          bool(self.aggregator.alarms.all()))
 
     def wake(self) -> None:
         """Take a turn now."""

@@ -108,3 +108,16 @@ def health_reply(service: Service, now_ms: int) -> out.HealthReply:
     status = "failing" if late_ms > TURN_MS_MAX else "degraded" if problems else "good"
     return out.HealthReply(status=status, problems=problems[:100],
                            uptime_s=(now_ms - service.started_ms) // 1000)
+
+
+def support_reply(service: Service, now_ms: int) -> out.SupportReply:
+    """Return the mode of grid support and where a black start stands."""
+    support = service.support
+    start, measured = support.black_start, support.measured
+    step = start.step
+    return out.SupportReply(
+        mode=support.mode.name, since_unix_ms=support.mode.since_ms, why=support.mode.why,
+        curve=support.curve.name if support.curve else None, required_mw=support.required_mw,
+        measurement_age_ms=now_ms - measured.at_ms if measured else None,
+        black_start=start.state, black_start_step=step.name if step else "",
+        black_start_asks=f"{step.by}: {step.what}" if step else "", black_start_why=start.why)

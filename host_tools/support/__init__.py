@@ -1,0 +1,1 @@
+"""Grid support by the building's own measurement: curves, modes, who takes part, black start."""
