@@ -22,6 +22,8 @@ POLL_PERIOD_MS = 250
 # turn, on a slow line with many, it takes longer.
 CYCLE_MS = 950
 BUDGET_MIN = 64
+# Up in a turn that brings news while others wait for theirs: room for an acknowledgement.
+WAVE_SIZE = 64
 # An answer begins this long after the poll's end, or the element is silent. A small board may be
 # in a control tick; an adapter on USB adds its own.
 ANSWER_MS_MAX = 30
@@ -218,7 +220,10 @@ class BusMaster:
             return None
         element = min(due, key=lambda one: (-1 if one.polled_ms is None else one.polled_ms,
                                             one.address))
-        return self._poll(element, None)
+        # while others wait for news it is told and acknowledges, and has its say afterwards
+        wave = element.has_news and any(one.has_news and one.confirmed for one in due
+                                        if one is not element)
+        return self._poll(element, WAVE_SIZE if wave and element.confirmed else None)
 
     @property
     def budget(self) -> int:

@@ -21,9 +21,8 @@ AGE_MS_MAX = 3000
 # Who brings something is answered so much later, or a ms after the tasks have said something: a
 # setpoint needs no second turn for its acknowledgement.
 THINK_MS = 5
-# Acknowledgements and telemetry go before statements, which are longer and wait on flash; one that
-# has waited for so long is overtaken no more.
-SHORT_SIZE = 192
+# A frame goes before those of more than twice its size: acknowledgements before telemetry, both
+# before long statements, which wait on flash. One that has waited so long is overtaken no more.
 OVERTAKEN_MS_MAX = 1500
 # Not polled for so long: the master is gone, or has given the address away.
 LOST_MS = 5000
@@ -89,11 +88,10 @@ class BusLine(NetworkLine):
             self.lost_count += len(data)
             return
         at = len(self._queue)
-        if len(data) <= SHORT_SIZE:
-            first = 1 if self._begun else 0
-            while at > first and len(self._queue[at - 1][1]) > SHORT_SIZE \
-                    and self._since(self._queue[at - 1][0]) < OVERTAKEN_MS_MAX:
-                at -= 1
+        first = 1 if self._begun else 0
+        while at > first and len(self._queue[at - 1][1]) > 2 * len(data) \
+                and self._since(self._queue[at - 1][0]) < OVERTAKEN_MS_MAX:
+            at -= 1
         now = self._hal.ticks_ms()
         self._queue.insert(at, (now, bytes(data)))
         if self._due is not None and self._hello is None \
