@@ -213,6 +213,7 @@ class Service:
         """Let the building take its turns when they are due."""
         while True:
             now_ms = unix_ms()
+            self.step_support(now_ms)
             self.building.step(now_ms)
             due_ms = self.building.due_ms
             if self.parent is not None:
