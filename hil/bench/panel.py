@@ -243,7 +243,7 @@ class AfterKills:
 
     @classmethod
     def judge(cls, elements: Elements, url: str, keys: list[str]) -> "AfterKills":
-        """Compare what elements say with a ledger. keys: of the instructions that were answered."""
+        """Compare what elements say with a ledger. keys: of what was instructed and answered."""
         filed, reports = filed_counters(url), elements.report()
         lost = sum(len(set(range(1, one["acknowledged"] + 1)) - filed.get(one["id"], set()))
                    for one in reports)

@@ -156,6 +156,7 @@ class SupportModel(Strict):
     power_kw: float = Field(0, ge=0, le=1_000_000)
     dead_band_mhz: int = Field(15, ge=0, le=500)
     full_mhz: int = Field(500, ge=1, le=5000)
+    lead_ms: int = Field(0, ge=0, le=2000)
     nominal_hz: Literal[50, 60] = 50
     nominal_v: float = Field(230, gt=50, le=1000)
     demand_limit_kw: float | None = Field(None, ge=0, le=1_000_000)

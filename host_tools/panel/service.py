@@ -128,7 +128,7 @@ class Service:
             model.shape(), round(model.power_kw * 1_000_000),
             Nominal(model.nominal_hz * 1000, round(model.nominal_v * 1000)),
             None if limit_kw is None else round(limit_kw * 1_000_000),
-            lend, building.extend, building.finish, building.tell)
+            lend, building.extend, building.finish, building.tell, model.lead_ms)
 
     def step_support(self, now_ms: int) -> None:
         """Find the mode and lend what it asks for."""

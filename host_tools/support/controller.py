@@ -7,7 +7,7 @@ from element.protocol import codes
 from host_tools.ledger.dispatches import Dispatch
 from host_tools.support import black_start, modes
 from host_tools.support.black_start import BlackStart
-from host_tools.support.droop import VOLTAGE, Curve, required_mw
+from host_tools.support.droop import VOLTAGE, Curve, Lead, required_mw
 from host_tools.support.modes import EMERGENCY, ISLANDED, STANDBY, Measurement, Mode, Nominal
 
 # Power is lent for so long by one measurement; the next one extends it.
@@ -28,7 +28,8 @@ class Support:
     def __init__(self, curve: Curve | None, power_mw: int, nominal: Nominal,
                  demand_limit_mw: int | None, lend: Callable[..., Dispatch],
                  extend: Callable[..., bool], finish: Callable[..., Any],
-                 tell: Callable[..., None]) -> None:
+                 tell: Callable[..., None], lead_ms: int = 0) -> None:
+        self._lead = Lead(lead_ms)
         self.curve, self.power_mw, self.nominal = curve, power_mw, nominal
         self.demand_limit_mw = demand_limit_mw
         self.mode = Mode()
@@ -74,8 +75,10 @@ class Support:
         excess_mw = 0
         if self.demand_limit_mw is not None:
             excess_mw = max(0, measured.demand_mw - self.demand_limit_mw)
+        share_bp = self._lead.step(
+            curve.share_bp(self.nominal.deviation_mhz(measured)), measured.at_ms)
         return required_mw(
-            self.power_mw, curve.share_bp(self.nominal.deviation_mhz(measured)),
+            self.power_mw, share_bp,
             VOLTAGE.share_bp(self.nominal.deviation_bp(measured)), excess_mw)
 
     def _lend_it(self, now_ms: int) -> None:

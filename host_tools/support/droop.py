@@ -66,6 +66,36 @@ def droop(name: str, dead_band_mhz: int, full_mhz: int) -> Curve:
     return Curve(name, ((dead_band_mhz, 0), (full_mhz, 10000)))
 
 
+class Lead:
+    """A lead compensator: ask now for what will be asked in lead_ms, going by the slope.
+
+    It makes up for what a line and a ramp take, so that a response is not late and then too much.
+    The slope is smoothed over smooth_ms, or noise would be amplified; the answer stays within
+    the curve's 10000 bp. lead_ms 0: what comes in goes out.
+    """
+
+    def __init__(self, lead_ms: int, smooth_ms: int = 500) -> None:
+        self._lead_ms, self._smooth_ms = lead_ms, smooth_ms
+        self._before: tuple[int, int] | None = None
+        self._slope_bp_per_s = 0
+
+    def step(self, share_bp: int, at_ms: int) -> int:
+        """Return the compensated share for one measured at at_ms."""
+        before = self._before
+        if before is None or at_ms - before[1] > 10 * self._smooth_ms:
+            self._before, self._slope_bp_per_s = (share_bp, at_ms), 0
+            return share_bp
+        dt_ms = at_ms - before[1]
+        if dt_ms > 0:
+            slope = (share_bp - before[0]) * 1000 // dt_ms
+            self._slope_bp_per_s += (slope - self._slope_bp_per_s) * dt_ms \
+                // (self._smooth_ms + dt_ms)
+            self._before = (share_bp, at_ms)
+        ahead = share_bp + self._slope_bp_per_s * self._lead_ms // 1000
+        # within the dead-band nothing is asked for, whatever the slope
+        return max(-10000, min(10000, ahead)) if share_bp else 0
+
+
 def required_mw(power_mw: int, frequency_bp: int, voltage_bp: int, excess_mw: int) -> int:
     """Return the power that the grid asks for, at most power_mw either way.
 
