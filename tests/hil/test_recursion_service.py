@@ -1,18 +1,20 @@
 """Two services over TCP: a floor with elements, and the building above it, as processes."""
 
 import json
+import socket
 import subprocess
 import sys
 from pathlib import Path
 
 from element.protocol import codes
+from hil.bench.panel import environment
 from host_tools.attest.archive import export, load_trust, verify_folder
 from host_tools.attest.log import BELOW_KIND
 from host_tools.cli.main import main
 from host_tools.identity.site import Site
 from host_tools.ledger.store import Ledger
 
-from .panel_process import Elements, Panel, _free_base, environment, until
+from .panel_process import Elements, Panel, until
 
 KW = 1_000_000
 
@@ -30,8 +32,8 @@ def admitted(tmp_path: Path, elements: Elements) -> tuple[Panel, Panel]:
     """Return (floor, building), admitted by the three commands."""
     floor, above = tmp_path / "floor", tmp_path / "building"
     above.mkdir()
-    port = _free_base() + 150
-    listen = f"127.0.0.1:{port}"
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        listen = f"127.0.0.1:{free.getsockname()[1]}"
     lower = Panel(floor, [one["line"] for one in elements.lines],
                   f"parent:\n  listen: {listen}\n")
     site = Site(above / "site")
