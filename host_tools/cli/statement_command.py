@@ -80,6 +80,9 @@ def _text(said: Statement, month: str, zone: str) -> str:
             f"{_kwh(one.sums.throughput_mwh)} kWh through, "
             f"{one.cycles_milli / 1000:.3f} full cycles, "
             f"{one.sums.flagged_ms // 1000} s flagged" for one in said.groups]
+    if said.aggregates:
+        out += ["", f"Aggregates of {said.tenant}, whose elements are credited from their own "
+                    f"ledgers: {', '.join(said.aggregates)}"]
     if said.pending_count:
         out += ["", f"{said.pending_count} records are not in a closed interval yet"]
     if said.rejected:

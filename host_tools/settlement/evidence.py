@@ -78,6 +78,7 @@ class Evidence:
         self._waiting: list[tuple[int | None, Leaf]] = []
         self.rejected: list[Rejected] = []
         self.pending_count = 0  # records that no interval was closed over yet
+        self.aggregates: set[str] = set()  # whose elements are in ledgers of their own
         for kind, number, statement in source.entries:
             self._sort(kind, number, statement)
 
@@ -137,8 +138,10 @@ class Evidence:
                              "no credential of its element here")
                 continue
             believed, credential, claims = _in_force(held, leaf.fields["start_unix_ms"])
-            if not self._takes(claims, leaf.fields) \
-                    or claims["profile"]["kind"] == codes.KIND_AGGREGATE:
+            if not self._takes(claims, leaf.fields):
+                continue
+            if claims["profile"]["kind"] == codes.KIND_AGGREGATE:
+                self.aggregates.add(leaf.element_id.hex())
                 continue
             try:
                 self._check(leaf, believed, credential)

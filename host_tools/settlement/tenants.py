@@ -92,7 +92,10 @@ class Group:
 
 @dataclass
 class Statement:
-    """One tenant, one month. pending_count: records that no interval was closed over yet."""
+    """One tenant, one month. pending_count: records that no interval was closed over yet.
+
+    aggregates: of the tenant's, whose elements are credited from the ledgers below alone.
+    """
 
     tenant: str
     start_unix_ms: int
@@ -103,6 +106,7 @@ class Statement:
     total: Sums
     rejected: list[Rejected]
     pending_count: int = 0
+    aggregates: list[str] = field(default_factory=list)
 
     def as_dict(self) -> dict[str, Any]:
         """Return it for JSON."""
@@ -122,7 +126,7 @@ class Statement:
                         "throughput_mwh": one.sums.throughput_mwh,
                         "cycles_milli": one.cycles_milli} | shown(one.sums)
                        for one in self.groups],
-            "pending_count": self.pending_count,
+            "pending_count": self.pending_count, "aggregates": self.aggregates,
             "not_credited": [asdict(one) for one in self.rejected]}
 
 
@@ -148,7 +152,7 @@ def statement(sources: Sequence[Source], trusted: Sequence[Trust], tenant: str,
     """Return what a tenant's elements did in [start, end). Every record credited is verified."""
     found: list[Credited] = []
     rejected: list[Rejected] = []
-    pending = 0
+    pending, aggregates = 0, set[str]()
 
     def wanted(claims: dict[str, Any], fields: dict[str, Any]) -> bool:
         return bool(claims["tenant"] == tenant and fields["start_unix_ms"] < end_unix_ms
@@ -159,9 +163,10 @@ def statement(sources: Sequence[Source], trusted: Sequence[Trust], tenant: str,
         found += evidence.credited()
         rejected += evidence.rejected
         pending += evidence.pending_count
+        aggregates |= evidence.aggregates
     records, doubled = once(found)
     out = _summed(tenant, start_unix_ms, end_unix_ms, records, [*rejected, *doubled])
-    out.pending_count = pending
+    out.pending_count, out.aggregates = pending, sorted(aggregates)
     return out
 
 

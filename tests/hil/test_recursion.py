@@ -388,6 +388,12 @@ def test_tenants_are_credited_from_the_bottom_for_what_the_top_asked(tmp_path: P
     parts = {tenant: one.total.out_mwh - one.total.in_mwh for tenant, one in said.items()}
     assert sum(parts.values()) == whole > 100_000
     assert abs(parts["north"] - 2 * parts["south"]) <= 4
+    # what is above tells of its own elements alone: of an aggregate, that there is one
+    building.authorities.roots.save(tmp_path / "building" / "roots")
+    above = statement([read_source(str(building.path))],
+                      [standing.Trust.load(tmp_path / "building")], "floor-1", *month)
+    assert above.total.record_count == 0
+    assert above.aggregates == [floors[0].authorities.aggregator.key_id.hex()]
     # the floor's own row names the dispatch of the building, and so on up to the top
     building_id = building.authorities.aggregator.key_id.hex()
     keys = {line.key.rsplit(":", 2)[0] for one in said.values() for line in one.lines if line.key}
