@@ -11,6 +11,7 @@ AGE_MS_MAX = 3000
 # Setpoints go before handshakes and updates; one that has waited so long is overtaken no more.
 SHORT_SIZE = 192
 OVERTAKEN_MS_MAX = 1500
+_SEALED = b"\xd0"  # link messages keep their order
 BACKOFF_MS_MIN = 100
 BACKOFF_MS_MAX = 1000
 
@@ -102,7 +103,7 @@ class BusElement:
             self._hurried += len(data)
         else:
             at = len(self._queue)
-            if len(data) <= SHORT_SIZE:
+            if len(data) <= SHORT_SIZE and data[1:2] == _SEALED:
                 first = 1 if self._begun else 0
                 while at > first and len(self._queue[at - 1][1]) > SHORT_SIZE \
                         and now_ms - self._queue[at - 1][0] < OVERTAKEN_MS_MAX:

@@ -277,6 +277,37 @@ def test_queues_are_bounded_and_what_is_old_is_dropped():
     assert pair.line.lost_count == 51
 
 
+def sealed(mark, size):
+    """Return what looks like a frame of a session."""
+    return b"\x02\xd0" + mark * (size - 3) + b"\x00"
+
+
+def test_short_frames_of_a_session_go_first_and_link_messages_keep_their_order():
+    pair = Pair()
+    pair.assign()
+    statement, telemetry, ack = sealed(b"s", 280), sealed(b"t", 130), sealed(b"a", 44)
+    error = b"\x02\x82no handshake\x00"
+    pair.line.write(statement)
+    pair.line.write(telemetry)
+    pair.line.write(error)
+    pair.line.write(ack)
+    stream = pair.poll(budget=500)[2]
+    assert stream == telemetry + statement + error + ack
+    pair.line.write(statement)
+    pair.line.write(telemetry)
+    pair.line.write(ack)
+    assert pair.poll(bits=bus.ACK, budget=500)[2] == ack + telemetry + statement
+    # what has begun is not cut in two, and what has waited long is overtaken no more
+    pair.line.write(statement)
+    assert pair.poll(budget=100)[2] == statement[:100]
+    pair.line.write(statement)
+    pair.said(1000)
+    assert pair.poll(bits=bus.ACK, budget=0)[2] == b""
+    pair.said(1000)
+    pair.line.write(ack)
+    assert pair.poll(bits=bus.ACK, budget=508)[2] == statement[100:] + statement + ack
+
+
 def test_an_address_is_lost_in_four_ways():
     pair = Pair()
     pair.assign()

@@ -23,7 +23,10 @@ AGE_MS_MAX = 3000
 THINK_MS = 5
 # A frame goes before those of more than twice its size: acknowledgements before telemetry, both
 # before long statements, which wait on flash. One that has waited so long is overtaken no more.
+# Only what is sealed overtakes: a link message (no handshake!) must not come before the first word
+# of a session.
 OVERTAKEN_MS_MAX = 1500
+_SEALED = b"\xd0"
 # Not polled for so long: the master is gone, or has given the address away.
 LOST_MS = 5000
 
@@ -89,7 +92,7 @@ class BusLine(NetworkLine):
             return
         at = len(self._queue)
         first = 1 if self._begun else 0
-        while at > first and len(self._queue[at - 1][1]) > 2 * len(data) \
+        while data[1:2] == _SEALED and at > first and len(self._queue[at - 1][1]) > 2 * len(data) \
                 and self._since(self._queue[at - 1][0]) < OVERTAKEN_MS_MAX:
             at -= 1
         now = self._hal.ticks_ms()
