@@ -191,7 +191,7 @@ class Aggregator:
         """Take an element's answer to our challenge; False for an answer to another one."""
         if fields["challenge"] != self._challenges.get(view.element_id):
             return False
-        view.announced, view.announcement = True, fields
+        self.inventory.announce(view, fields)
         view.confirmed_ms = self._now_ms
         self.fleet.add(view)
         return True

@@ -112,9 +112,12 @@ class Discovery:
         if began_ms is None:
             return None
         silent = [view for view in views if view.confirmed_ms < began_ms]
-        if silent and now_ms - began_ms < self._answer_ms:
+        # the first round has its whole time: who was here before a restart is not known yet
+        if (silent or not self.full_count) and now_ms - began_ms < self._answer_ms:
             return None
         self._full_began_ms = None
+        if not views:
+            return []
         self.full_count += 1
         return silent if len(silent) < len(views) else []
 

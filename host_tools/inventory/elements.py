@@ -140,11 +140,15 @@ def depth_of(profile: dict[str, Any]) -> int:
 
 
 class Inventory:
-    """All enrolled elements, in the order of their ids; `delta` names what changed."""
+    """All enrolled elements, in the order of their ids; `delta` names what changed.
+
+    version: rises with every change of who is here and what the inventory says of him.
+    """
 
     def __init__(self) -> None:
         self._elements: dict[bytes, ElementView] = {}
         self._reported: frozenset[bytes] = frozenset()
+        self.version = 0
 
     def add(self, enrolled: Enrolled, placement: Placement | None = None) -> ElementView:
         """Return the view of an element, made at its first appearance.
@@ -155,8 +159,17 @@ class Inventory:
         if view is None:
             view = self._elements[enrolled.element_id] = ElementView(
                 enrolled, placement or Placement())
-        view.enrolled = enrolled
+        if view.enrolled.credential != enrolled.credential:
+            view.enrolled = enrolled
+            self.version += 1
         return view
+
+    def announce(self, view: ElementView, fields: dict[str, Any]) -> None:
+        """Take what an element has announced of itself."""
+        before = view.announcement or {}
+        if any(before.get(name) != fields[name] for name in ("board", "firmware")):
+            self.version += 1
+        view.announced, view.announcement = True, fields
 
     def get(self, element_id: bytes) -> ElementView | None:
         """Return the view of an element, or None for a stranger."""
@@ -165,7 +178,8 @@ class Inventory:
     def remove(self, element_ids: Iterable[bytes]) -> None:
         """Forget elements that are not here any more."""
         for element_id in element_ids:
-            self._elements.pop(element_id, None)
+            if self._elements.pop(element_id, None) is not None:
+                self.version += 1
 
     def __len__(self) -> int:
         return len(self._elements)

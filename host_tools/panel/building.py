@@ -35,6 +35,8 @@ EVENTS_MAX = 1000
 DURATION_MS_MAX = 7 * 86_400_000
 AHEAD_MS_MAX = 7 * 86_400_000
 OPEN_MAX = 1000
+# The whole population is looked through so often at most.
+LOOK_MS = 200
 # Records are asked for when they are this late.
 CHASE_MS = 3000
 # Who goes first when several ask at once; of equals, who came last.
@@ -62,6 +64,7 @@ class Building:
         self.events: deque[Event] = deque(maxlen=EVENTS_MAX)
         self.inventory: dict[str, dict[str, Any]] = {}
         self.last_delta = Delta()
+        self.before_alarm: Callable[[int], None] = lambda now_ms: None  # lines make haste
         self._on_event = on_event
         self._event_number = 0
         self._open = self.dispatches.open()
@@ -70,7 +73,8 @@ class Building:
         self._circuits: dict[bytes, str] = {}
         self._chased_ms = 0
         self._now_ms = 0
-        self._document = b""
+        self._inventory_state = (-1, -1)
+        self._looked_ms = 0
         self._recover()
         aggregator.order = self.order
 
@@ -231,21 +235,27 @@ class Building:
 
     def step(self, now_ms: int) -> None:
         """Do what is due: discovery, the aggregator's turn, and telling what changed."""
-        views = self.aggregator.inventory.views()
-        for view in self.discovery.due(views, now_ms):
-            self.aggregator.interrogate(view)
-        gone = self.discovery.ended(views, now_ms)
-        if gone:
-            for view in gone:
-                self.aggregator.forget(view.element_id)
-        self._chase(views, now_ms)
         if any(at_ms <= now_ms for at_ms in self._moments(self._now_ms)):
             self.aggregator.wake()
         self._now_ms = now_ms
+        looks = now_ms - self._looked_ms >= LOOK_MS
+        if looks:
+            self._looked_ms = now_ms
+            self._discover(now_ms)
         self.aggregator.step(now_ms)
-        self._tell_inventory(now_ms)
-        self._tell_quarantine(now_ms)
-        self._tell_circuits(views, now_ms)
+        if looks:
+            self._tell_inventory(now_ms)
+            self._name_strangers(now_ms)
+            self._tell_quarantine(now_ms)
+            self._tell_circuits(now_ms)
+
+    def _discover(self, now_ms: int) -> None:
+        views = self.aggregator.inventory.views()
+        for view in self.discovery.due(views, now_ms):
+            self.aggregator.interrogate(view)
+        for view in self.discovery.ended(views, now_ms) or ():
+            self.aggregator.forget(view.element_id)
+        self._chase(views, now_ms)
 
     def enumerate(self, now_ms: int) -> None:
         """Begin a full round of discovery now."""
@@ -266,11 +276,12 @@ class Building:
 
     def _tell_inventory(self, now_ms: int) -> None:
         """Keep the inventory and tell what was added, removed or changed."""
-        views = self.aggregator.inventory.views()
-        now = document(views)
-        if now == self._document:
+        inventory = self.aggregator.inventory
+        state = (inventory.version, self.discovery.full_count)
+        if state == self._inventory_state:
             return
-        self._document = now
+        self._inventory_state = state
+        views = inventory.views()
         after = {view.element_id.hex(): entry(view) for view in views if view.announced}
         # who has not announced itself since a restart may still be here: until a full round ends
         waiting = {name: known for name, known in self.inventory.items()
@@ -285,6 +296,18 @@ class Building:
         self.tell("inventory", now_ms, added=delta.added, removed=delta.removed,
                   changed=delta.changed)
 
+    def _name_strangers(self, now_ms: int) -> None:
+        """Name lines at whose end is somebody whom this site's issuer does not vouch for.
+
+        A line is let go by itself once somebody has proven there who he is.
+        """
+        for name, port in self.aggregator.ports.items():
+            if port.has_session:
+                if name in self._quarantined:
+                    self.aggregator.quarantine.clear(name)
+            elif port.enrol_error.startswith("element "):
+                self.aggregator.quarantine.add(name, port.enrol_error, now_ms)
+
     def _tell_quarantine(self, now_ms: int) -> None:
         entries = self.aggregator.quarantine.entries()
         if {one.what for one in entries} == self._quarantined:
@@ -296,8 +319,8 @@ class Building:
         self.aggregator.ledger.keep(_QUARANTINE, json.dumps(
             [[one.what, one.why, one.since_ms] for one in entries]).encode())
 
-    def _tell_circuits(self, views: list[ElementView], now_ms: int) -> None:
-        for view in views:
+    def _tell_circuits(self, now_ms: int) -> None:
+        for view in self.aggregator.inventory.views():
             state = view.circuit.state
             if self._circuits.get(view.element_id, "closed") != state:
                 self._circuits[view.element_id] = state
@@ -315,6 +338,7 @@ class Building:
               input_on: bool = False) -> int:
         """Put a zone into the safe state; returns how many elements were told just now."""
         known = self.aggregator.alarms.in_alarm(zone)
+        self.before_alarm(now_ms)
         told = self.aggregator.alarm(zone, now_ms, source, cause, input_on)
         self._keep_alarms()
         if not known:

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from element.protocol.errors import BusError
 from host_tools.identity.site import Site, default_folder
+from host_tools.links.bus_link import SCHEME, port_and_baud
 from host_tools.panel.config import PARTS, SiteConfig
 from host_tools.yaml_model import FileError, line_of, load_model
 
@@ -60,6 +61,11 @@ def _wrong(loaded: Loaded) -> Iterator[tuple[tuple[int | str, ...], str]]:
         if line.line in seen:
             yield ("lines", at, "line"), f"{line.line} is named twice"
         seen[line.line] = at
+        if line.line.startswith(SCHEME):
+            try:
+                port_and_baud(line.line)
+            except BusError as error:
+                yield ("lines", at, "line"), str(error.value).replace("\n ", ";")
     if not config.lines and config.broker is None and config.parent is None:
         yield (), "no line to any element: name some under lines, or a broker"
     yield from _wrong_elements(loaded)

@@ -22,10 +22,9 @@ ServiceName = Literal["regulation", "energy", "test", "frequency", "backup", "ca
 
 class LineModel(Strict):
     """One line to elements: a serial port, tcp:HOST:PORT, mqtt:HOST/SITE/ELEMENT, ble:ADDRESS,
-    or bus:PORT, a shared RS-485 pair."""
+    or bus:PORT[?baud=N], a shared RS-485 pair."""
 
     line: str = Field(min_length=1, max_length=256)
-    baud: int = Field(115200, ge=1200, le=4_000_000)
 
 
 class BrokerModel(Strict):

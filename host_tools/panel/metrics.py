@@ -53,7 +53,7 @@ class _Reading(Collector):
             ("discovery_stale", "1 while discovery is stale",
              int(building.discovery.is_stale(views, now_ms))),
             ("lines_down", "Lines that are not open",
-             sum(1 for line in self._service.lines.lines.values() if line.error)),
+             len(self._service.line_errors())),
         ):
             yield GaugeMetricFamily(f"cellwall_{name}", text, value)
         counters = aggregator.counters

@@ -17,10 +17,12 @@ from host_tools.inventory.discovery import Discovery
 from host_tools.inventory.elements import Placement
 from host_tools.ledger.dispatches import Dispatch
 from host_tools.ledger.store import Ledger
+from host_tools.links.bus_link import SCHEME
 from host_tools.panel.building import Building, Event
+from host_tools.panel.buses import Bus
 from host_tools.panel.check import Loaded
 from host_tools.panel.inputs import Input, Points
-from host_tools.panel.lines import Lines
+from host_tools.panel.lines import Line, Lines
 from host_tools.panel.parent import ParentEnd
 from host_tools.panel.parent_line import ParentLine
 from host_tools.support.controller import Support
@@ -64,8 +66,13 @@ class Service:
             Discovery(found.full_period_s * 1000, found.delta_period_s * 1000,
                       found.answer_s * 1000, found.at_dispatch_count_max), self._on_event)
         self.lines = Lines(self._on_data, self._on_line)
+        self.buses = [
+            Bus(line.line, self.aggregator, self._on_line, self._on_jabber, self._wake_if_due)
+            for line in config.lines if line.line.startswith(SCHEME)]
+        self.building.before_alarm = self._hurry
         for line in config.lines:
-            self._add_line(line.line)
+            if not line.line.startswith(SCHEME):
+                self._add_line(line.line)
         if config.broker is not None:
             ids = sorted(one.hex() for one in keyring.known)
             for name in self.lines.add_broker(config.broker, ids):
@@ -130,6 +137,11 @@ class Service:
             None if limit_kw is None else round(limit_kw * 1_000_000),
             lend, building.extend, building.finish, building.tell, model.lead_ms)
 
+    def line_errors(self) -> dict[str, str]:
+        """Return why lines are not open, by name."""
+        every: list[Line | Bus] = [*self.lines.lines.values(), *self.buses]
+        return {one.name: one.error for one in every if one.error}
+
     def step_support(self, now_ms: int) -> None:
         """Find the mode and lend what it asks for."""
         if self.support.curve is None:
@@ -163,6 +175,17 @@ class Service:
     def _on_parent_state(self, peer: str, error: str) -> None:
         self.building.tell("parent", unix_ms(), peer=peer, error=error)
 
+    def _wake_if_due(self) -> None:
+        if self.building.due_ms <= unix_ms():
+            self._wake.set()
+
+    def _hurry(self, now_ms: int) -> None:
+        for bus in self.buses:
+            bus.hurry(now_ms)
+
+    def _on_jabber(self, element_id: bytes, why: str) -> None:
+        self.building.tell("jabber", unix_ms(), element=element_id.hex(), why=why)
+
     def _on_event(self, event: Event) -> None:
         self._log(event.kind, **event.fields)
         for queue in self.listeners:
@@ -180,12 +203,13 @@ class Service:
             loop.add_signal_handler(number, self._stop, number, stopped)
         tasks: list[asyncio.Task[None]] = [loop.create_task(one) for one in (
             self.lines.run(), self._turns(), self._watch_inputs(),
+            *(bus.run() for bus in self.buses),
             *((self.parent_line.run(),) if self.parent_line is not None else ()))]
         waiter: asyncio.Task[Any] = loop.create_task(stopped.wait())
         notify("READY=1")
         ready()
         self.building.tell("started", unix_ms(), elements=len(self.loaded.site.elements()),
-                           lines=len(self.lines.lines))
+                           lines=len(self.loaded.config.lines))
         try:
             waiting: list[asyncio.Task[Any]] = [waiter, *tasks]
             await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)

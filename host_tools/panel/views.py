@@ -98,8 +98,7 @@ def health_reply(service: Service, now_ms: int) -> out.HealthReply:
     late_ms = now_ms - service.turned_ms
     if late_ms > TURN_MS_MAX:
         problems.append(f"the last turn was {late_ms} ms ago")
-    problems += [f"line {line.name}: {line.error}" for line in service.lines.lines.values()
-                 if line.error]
+    problems += [f"line {name}: {error}" for name, error in service.line_errors().items()]
     views = service.aggregator.inventory.views()
     if service.building.discovery.is_stale(views, now_ms):
         problems.append("discovery is stale")

@@ -1,13 +1,16 @@
 """A building in service, end to end with simulated elements: what fails, and what then happens."""
 
+import random
 from pathlib import Path
 
 import pytest
 
 from element.protocol import codes, schema
 from element.protocol.errors import RangeError
+from hil.swarm.element import Spec
 from hil.swarm.specs import converters, mixed
 from host_tools.envelope.policy import Policy
+from host_tools.identity.issuer import Authorities
 from host_tools.inventory.discovery import document
 from host_tools.ledger.dispatches import ACCEPTED, CANCELLED, DONE, REFUSED, SUPERSEDED
 
@@ -185,6 +188,25 @@ def test_a_clone_is_quarantined_by_name_until_it_is_cleared() -> None:
     assert site.aggregator.fleet.counted == 2  # it does not become good by waiting
     assert site.aggregator.clear_quarantine(entries[0].what)
     assert site.run(4000).aggregator.fleet.counted == 3
+
+
+def test_somebody_of_an_unknown_issuer_is_quarantined_by_line_and_let_go_when_known() -> None:
+    site = SimulatedBuilding(2).run(4000)
+    foreign = Authorities.make(random.Random(99).randbytes)
+    stranger = site.population.add(converters(5000)(50, site.population.rng), foreign)
+    site.plug(stranger.spec.name)
+    site.run(4000)
+    entries = site.aggregator.quarantine.entries()
+    assert [one.what for one in entries] == [stranger.spec.name]
+    assert stranger.element_id.hex() in entries[0].why and "another host" in entries[0].why
+    assert site.told("quarantine")[0]["what"] == stranger.spec.name
+    assert site.aggregator.fleet.counted == 2
+    # its line is given to one of ours
+    site.population.remove(stranger.spec.name)
+    ours = site.population.add(Spec(stranger.spec.name, stranger.spec.profile), site.authorities)
+    site.known[ours.element_id] = site.population.enrolled[-1]
+    site.run(6000)
+    assert site.aggregator.quarantine.entries() == [] and site.aggregator.fleet.counted == 3
 
 
 def test_a_fire_holds_its_zone_whatever_is_instructed_until_the_release() -> None:
