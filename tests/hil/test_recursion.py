@@ -231,6 +231,10 @@ def test_a_record_at_the_top_is_followed_to_an_element_offline(tmp_path: Path) -
             and fields["start_unix_ms"] == records[0]["start_unix_ms"]]
     assert sum(mine) == records[3]["energy_mwh"] > 60_000
     assert all(one["quality"] == 0 for one in records)
+    for one, power_mw in zip(records, (4 * KW, 8 * KW, 24 * KW, 24 * KW), strict=True):
+        assert abs(one["instructed_mw_mean"] - power_mw) <= 100
+        assert abs(one["realized_mw_mean"] - power_mw) <= power_mw // 100
+        assert one["realized_mw_min"] <= one["realized_mw_mean"] <= one["realized_mw_max"]
     # and a bit that is changed at any level is found
     for at, step in enumerate(steps):
         for name in ("record", "commitment"):
@@ -488,3 +492,42 @@ def test_a_crash_between_commitment_and_record_leaves_out_nothing(tmp_path: Path
     assert all(later - earlier == 10_000
                for earlier, later in pairwise(ends))
     assert Verifier(top.authorities.trust_root).run(entries(top)).failures == []
+
+
+def test_a_record_is_kept_below_until_its_commitment_has_arrived_above(tmp_path: Path) -> None:
+    floor = Level("floor", tmp_path)
+    top = Level("top", tmp_path, [floor])
+    top.run(6000)
+    assert floor.end is not None
+    offer, floor.end._offer_commitments = floor.end._offer_commitments, lambda: None
+    top.run(30_000)
+    assert len([kind for kind, _ in signed(top)]) >= 2  # the records have arrived
+    kept = [counter for counter, _ in floor.end.end.chain.unacked]
+    assert len(kept) >= 2 and [one for one, _ in floor.end._below] == kept
+    assert not [one for one in entries(top) if one[0] == BELOW_KIND]
+    floor.end._offer_commitments = offer
+    top.run(30_000)
+    assert len(floor.end.end.chain.unacked) == len(floor.end._below) <= 1
+    numbers = [codec.decode_statement(schema.INTERVAL_COMMITMENT, codec.peek(one[2])[2])["number"]
+               for one in entries(top) if one[0] == BELOW_KIND]
+    assert numbers == list(range(numbers[0], numbers[0] + len(numbers))) and len(numbers) >= 5
+    assert Verifier(top.authorities.trust_root).run(entries(top)).failures == []
+
+
+def test_a_release_from_above_is_for_its_own_trip_alone(tmp_path: Path) -> None:
+    floor = Level("floor", tmp_path)
+    top = Level("top", tmp_path, [floor])
+    top.run(6000)
+    hurt, well = floor.population.elements.values()
+    hurt._trip(codes.TRIP_OVER_CURRENT, 0)
+    top.building.alarm(1, top.now_ms, "panel", codes.TRIP_OPERATOR)
+    top.run(2000)
+    assert [one.body.interlock.cause for one in (hurt, well)] \
+        == [codes.TRIP_OVER_CURRENT, codes.TRIP_OPERATOR]
+    top.building.release(top.now_ms, 1)
+    top.run(3000)
+    assert [one.body.interlock.cause for one in (hurt, well)] == [codes.TRIP_OVER_CURRENT, 0]
+    assert top.ready_mw == 5 * KW
+    floor.building.release(top.now_ms)
+    top.run(3000)
+    assert hurt.body.interlock.cause == 0 and top.ready_mw == 10 * KW
