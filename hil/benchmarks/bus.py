@@ -120,7 +120,7 @@ def _full_poll(bench: BusBench) -> list[float]:
 @benchmark("bus")
 def building_bus(context: Context) -> Iterator[Measure]:
     """Discover 32 boards from nothing, open sessions, dispatch; state every rate's capacity."""
-    bench = make_bench(context, context.folder / "bus", 1, ELEMENTS_COUNT)
+    bench = make_bench(context, (context.folder / "bus").resolve(), 1, ELEMENTS_COUNT)
     try:
         for name in bench.ids:
             bench.connect(name)
@@ -143,7 +143,7 @@ def building_bus(context: Context) -> Iterator[Measure]:
         yield Measure("bus.trip_all_s", _trip(bench), "s", "<= 1")
     finally:
         bench.stop()
-    bench = make_bench(context, context.folder / "bus", 10, ELEMENTS_COUNT)
+    bench = make_bench(context, (context.folder / "bus").resolve(), 10, ELEMENTS_COUNT)
     try:
         for name in bench.ids:
             bench.connect(name)
