@@ -5,6 +5,8 @@ time doubling. Then the circuit opens: the element is planned without, and from 
 asked for zero, which is safe whatever it does, until it answers.
 """
 
+from functools import lru_cache
+
 from element.protocol import codes
 
 ATTEMPTS_MAX = 3
@@ -31,6 +33,7 @@ OPENED = "opened"
 PROBE = "probe"
 
 
+@lru_cache(maxsize=64)
 def answer_ms(service: int) -> int:
     """Return in how many ms an answer is due."""
     return min((limit for known, limit in ANSWER_MS if service & known), default=5000)

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import os
 import signal
 import socket
@@ -31,6 +32,8 @@ from host_tools.support.modes import Nominal
 # After a request to stop, elements get this long to hear that they are to be at zero.
 STOP_S = 1.0
 IDLE_S_MAX = 0.1
+# Nothing of the inventory has changed for so long: it stays.
+SETTLE_MS = 10_000
 
 
 def unix_ms() -> int:
@@ -47,6 +50,7 @@ class Service:
         self.loaded = loaded
         self.started_ms = unix_ms()
         self.interrupted = False
+        self._settled = (0, 0)  # (version of the inventory, when it will have settled)
         self.listeners: set[asyncio.Queue[Event]] = set()
         self._log = log
         self._wake = asyncio.Event()
@@ -244,11 +248,25 @@ class Service:
                 self.parent.step(now_ms)
                 due_ms = min(due_ms, self.parent.due_ms)
             self.turned_ms = now_ms
+            self._settle(now_ms)
             notify("WATCHDOG=1")
             wait_s = min(max(0, due_ms - unix_ms()) / 1000, IDLE_S_MAX)
             self._wake.clear()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._wake.wait(), max(wait_s, 0.001))
+
+    def _settle(self, now_ms: int) -> None:
+        """Take the population out of the collector's way once it has stopped to change.
+
+        What is known of ten thousand elements is looked through by every full collection, which
+        would then be a tenth of all the work, and never garbage.
+        """
+        version = self.aggregator.inventory.version
+        if version != self._settled[0]:
+            self._settled = (version, now_ms + SETTLE_MS)
+        elif self._settled[1] and now_ms >= self._settled[1]:
+            self._settled = (version, 0)
+            gc.freeze()
 
     async def _watch_inputs(self) -> None:
         """Look at the alarm inputs, so often that a contact is never missed for long."""
