@@ -64,7 +64,9 @@ class Tokens:
 
 def make_app(service: Service) -> FastAPI:
     """Return the API of a service."""
-    app = FastAPI(title="Cellwall aggregator", version=version("cellwall"),
+    # the usual pages for people fetch their scripts from the Internet, which a panel has not
+    app = FastAPI(title="Cellwall aggregator", version=version("cellwall"), docs_url=None,
+                  redoc_url=None,
                   description=f"The building {service.loaded.config.name} as one resource.")
     bearer = HTTPBearer(auto_error=False)
     tokens = Tokens(service)
