@@ -19,6 +19,7 @@ from host_tools.envelope.policy import Instruction, Policy
 from host_tools.identity.credentials import Trust
 from host_tools.identity.issuer import Authorities, Issuer
 from host_tools.identity.keyring import Enrolled, Keyring
+from host_tools.identity.keys import KeyPair
 from host_tools.interlock.alarms import Alarm, Alarms
 from host_tools.interlock.panel import ReleaseDesk
 from host_tools.interlock.trips import TRIP_REPEAT_MS, Trips, concerned
@@ -93,6 +94,11 @@ class Aggregator:
         self.target: Callable[[int], int | None] = lambda now_ms: None
         self.order: Callable[[int], Order | None] = self._order_of_target
         self.response: Callable[[], int | None] = lambda: None
+
+    @property
+    def key(self) -> KeyPair:
+        """With which the building signs."""
+        return self._authorities.aggregator
 
     # ports and messages
 

@@ -21,6 +21,12 @@ from element.protocol.errors import DecodeError, SignatureError
 from host_tools import codec
 from host_tools.attest import merkle
 from host_tools.attest.commitment import Leaf, totals
+from host_tools.attest.curtailment import (
+    CURTAILMENT_KIND,
+    CURTAILMENT_TYP,
+    check_next,
+    order_of,
+)
 from host_tools.attest.log import (
     BELOW_KIND,
     CHECKPOINT_KIND,
@@ -40,7 +46,7 @@ ROOTS_FOLDER, REVOCATIONS_FOLDER = "roots", "revocations"
 FILE_SIZE_MAX = 1 << 30
 _KIND_NAMES = {kind: typ.removeprefix("cw/") for kind, typ in
                [*schema.STATEMENT_TYP.items(), (CHECKPOINT_KIND, CHECKPOINT_TYP),
-                (BELOW_KIND, "interval-below"),
+                (BELOW_KIND, "interval-below"), (CURTAILMENT_KIND, CURTAILMENT_TYP),
                 (trust.PARTY_CREDENTIAL, trust.TYP[trust.PARTY_CREDENTIAL])]}
 
 
@@ -150,6 +156,7 @@ class Verifier:
         self._chains(numbered)
         self._below(numbered)
         self._intervals(numbered)
+        self._curtailments(numbered)
         commitments = [one[2] for _, one in numbered if one[0] == schema.INTERVAL_COMMITMENT]
         for index, (claimed, _, statement) in numbered:
             if claimed == CHECKPOINT_KIND:
@@ -157,7 +164,7 @@ class Verifier:
         known = (schema.CREDENTIAL, trust.PARTY_CREDENTIAL, schema.ANNOUNCEMENT,
                  schema.RELEASE_ORDER,
                  schema.EXECUTION_RECORD, schema.SAFETY_EVENT, schema.INTERVAL_COMMITMENT,
-                 CHECKPOINT_KIND, BELOW_KIND)
+                 CHECKPOINT_KIND, BELOW_KIND, CURTAILMENT_KIND)
         for index, (claimed, _, _) in numbered:
             if claimed not in known:
                 self._fail(index, str(claimed), "unknown kind of statement")
@@ -316,6 +323,21 @@ class Verifier:
         for number in sorted(key for key in self._leaves if key is not None):
             if number not in committed:
                 self._fail(-1, f"interval {number}", "its commitment is missing")
+
+    def _curtailments(self, numbered: list[tuple[int, tuple[int, int | None, bytes]]]) -> None:
+        """Check that curtailments are signed, and that none is missing between them."""
+        chains: dict[bytes, list[bytes]] = {}
+        for index, (kind, _, statement) in numbered:
+            if kind != CURTAILMENT_KIND:
+                continue
+
+            def check(statement: bytes = statement) -> None:
+                kid, _, at_ms = order_of(statement)
+                chain = chains.setdefault(kid, [])
+                check_next(statement, self._aggregator_key(statement, at_ms), chain)
+                chain.append(statement)
+
+            self._try(index, kind, check)
 
     def _checkpoint(self, statement: bytes, commitments: list[bytes]) -> None:
         """Check that a checkpoint of the log is one of these commitments."""

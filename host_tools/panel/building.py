@@ -13,6 +13,7 @@ from typing import Any
 from element.protocol import codes
 from element.protocol.errors import RangeError
 from host_tools.aggregator import Aggregator
+from host_tools.attest.curtailment import Able, Curtailments
 from host_tools.dispatch.orders import Order
 from host_tools.dispatch.plan import dispatch
 from host_tools.envelope.policy import Instruction
@@ -66,6 +67,7 @@ class Building:
         self.last_delta = Delta()
         self.before_alarm: Callable[[int], None] = lambda now_ms: None  # lines make haste
         self._on_event = on_event
+        self._curtailments = Curtailments(aggregator.key, aggregator.ledger)
         self._event_number = 0
         self._open = self.dispatches.open()
         self._last_order: Order | None = None
@@ -337,9 +339,12 @@ class Building:
     def alarm(self, zone: int, now_ms: int, source: str, cause: int = codes.TRIP_FIRE,
               input_on: bool = False) -> int:
         """Put a zone into the safe state; returns how many elements were told just now."""
-        known = self.aggregator.alarms.in_alarm(zone)
+        known, before = self.aggregator.alarms.in_alarm(zone), self._able(now_ms)
         self.before_alarm(now_ms)
         told = self.aggregator.alarm(zone, now_ms, source, cause, input_on)
+        if not known:
+            self._curtailments.file(now_ms, zone, cause, source, True, before,
+                                    self._able(now_ms))
         self._keep_alarms()
         if not known:
             self.tell("alarm", now_ms, zone=zone, source=source, told=told)
@@ -356,10 +361,20 @@ class Building:
 
         cause: of elements that latched for it alone.
         """
+        alarms, before = self.aggregator.alarms.all(), self._able(now_ms)
         count = self.aggregator.release(now_ms, zone, cause)
+        for one in alarms:
+            if not self.aggregator.alarms.in_alarm(one.zone):
+                self._curtailments.file(now_ms, one.zone, one.cause, one.source, False, before,
+                                        self._able(now_ms))
         self._keep_alarms()
         self.tell("release", now_ms, zone=zone, orders=count)
         return count
+
+    def _able(self, now_ms: int) -> Able:
+        """Return what the building can do now, for the record of what an alarm changes."""
+        regulation = self.aggregator.capability(now_ms)[codes.SERVICE_REGULATION]
+        return Able(regulation.discharge.power_mw, regulation.charge.power_mw)
 
     def _keep_alarms(self) -> None:
         self.aggregator.ledger.keep(_ALARMS, json.dumps([
