@@ -16,6 +16,7 @@ from host_tools.aggregator import Aggregator
 from host_tools.attest.curtailment import Able, Curtailments
 from host_tools.dispatch.orders import Order
 from host_tools.dispatch.plan import dispatch
+from host_tools.envelope.ceilings import BY_RAMP
 from host_tools.envelope.policy import Instruction
 from host_tools.inventory.discovery import Delta, Discovery, difference, document, entry
 from host_tools.inventory.elements import ElementView
@@ -77,6 +78,7 @@ class Building:
         self._now_ms = 0
         self._inventory_state = (-1, -1)
         self._looked_ms = 0
+        self._limits: tuple[str, ...] = ()
         self._recover()
         aggregator.order = self.order
 
@@ -245,6 +247,7 @@ class Building:
             self._looked_ms = now_ms
             self._discover(now_ms)
         self.aggregator.step(now_ms)
+        self._tell_shortfall(now_ms)
         if looks:
             self._tell_inventory(now_ms)
             self._name_strangers(now_ms)
@@ -275,6 +278,16 @@ class Building:
         for view in views:
             if view.last_record_end_ms < end_ms and self.aggregator.has_session(view):
                 self.aggregator.interrogate(view)
+
+    def _tell_shortfall(self, now_ms: int) -> None:
+        """Tell when what is in force can no longer be done whole, why, and when it can again."""
+        last = self.aggregator.last_split
+        limits = last.plan.limited_by if last is not None and last.shortfall_mw else ()
+        if limits == self._limits or limits == (BY_RAMP,):
+            return
+        self._limits = limits
+        self.tell("shortfall", now_ms, shortfall_mw=last.shortfall_mw if last else 0,
+                  limited_by=limits, id=last.order.dispatch_id if last else 0)
 
     def _tell_inventory(self, now_ms: int) -> None:
         """Keep the inventory and tell what was added, removed or changed."""

@@ -100,6 +100,21 @@ def test_an_element_that_does_not_do_it_is_retried_then_replaced_in_the_interval
     assert abs(site.power_mw - 8 * KW) <= 4 and site.element(0).body.realized_mw > KW
 
 
+def test_a_shortfall_that_comes_later_is_told_with_its_reason_and_so_is_its_end() -> None:
+    site = SimulatedBuilding(2).run(4000)
+    filed = site.submit(10 * KW, 120_000)
+    site.run(4000)
+    assert site.told("shortfall") == []
+    site.element(0).faults.silent = site.element(0).faults.deaf = True
+    site.run(5000)
+    told = site.told("shortfall")
+    assert told == [{"shortfall_mw": 5 * KW, "limited_by": ("power",), "id": filed.id}]
+    site.element(0).faults.silent = site.element(0).faults.deaf = False
+    site.run(20_000)
+    assert site.told("shortfall")[-1] == {"shortfall_mw": 0, "limited_by": (), "id": filed.id}
+    assert abs(site.power_mw - 10 * KW) <= 4
+
+
 def test_lost_frames_cost_a_retry_and_no_element() -> None:
     site = SimulatedBuilding(4).run(4000)
     for one in site.population.elements.values():
