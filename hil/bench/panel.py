@@ -3,6 +3,7 @@
 For tests and benchmarks that kill them.
 """
 
+import contextlib
 import json
 import os
 import random
@@ -63,7 +64,8 @@ class Elements:
         """Start it, on the ports of before when there were any."""
         where = ["--mqtt", self._mqtt]
         if not self._mqtt:
-            base = int(self.lines[0]["line"].rsplit(":", 1)[1]) if self.lines else _free_base()
+            base = int(self.lines[0]["line"].rsplit(":", 1)[1]) if self.lines \
+                else _free_base(self._count)
             where = ["--tcp-base", str(base)]
         self.process = subprocess.Popen(
             [sys.executable, "-m", "hil.swarm.serve", "--elements", str(self._count), "--seed",
@@ -102,10 +104,16 @@ class Elements:
             self.process = None
 
 
-def _free_base() -> int:
-    """Return the first of a hundred ports that are probably free."""
-    with socket.create_server(("127.0.0.1", 0)) as one:
-        return max(10_000, one.getsockname()[1] - 200)
+def _free_base(count: int) -> int:
+    """Return the first of so many free ports in a row, below those that clients are given."""
+    chance = random.SystemRandom()
+    for _ in range(200):
+        base = chance.randrange(12_000, 31_000, 20)
+        with contextlib.ExitStack() as taken, contextlib.suppress(OSError):
+            for port in range(base, base + count):
+                taken.enter_context(socket.create_server(("127.0.0.1", port)))
+            return base
+    raise AssertionError("no free ports")
 
 
 class Panel:

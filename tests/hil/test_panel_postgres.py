@@ -105,7 +105,7 @@ def test_a_server_that_is_gone_is_an_error_that_says_so(tmp_path: Path) -> None:
 def test_a_panel_on_postgresql_killed_while_it_dispatches(server: Postgres, tmp_path: Path
                                                           ) -> None:
     with house(tmp_path, 2, ledger=emptied(server)) as (elements, panel):
-        keys = killed_at_random(panel, 2, 5)
+        keys = killed_at_random(panel, 1, 5)
         panel.kill()
         until(lambda: elements.power_mw == 0, 10)
         assert AfterKills.judge(elements, server.url, keys) == AfterKills(0, 0, 0)

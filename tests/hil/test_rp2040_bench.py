@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -224,7 +225,8 @@ def test_the_firmware_follows_a_ramp_on_the_emulated_pico(tmp_path: Path) -> Non
 
 def test_the_served_board_is_never_ahead_of_the_wall(served: ServedPico) -> None:
     began_us = served.state.time_us
-    for _ in range(20):
+    end_s = time.monotonic() + 60  # a machine with other work is slow, and that is all
+    while served.state.time_us - began_us <= 100_000:
         assert served.behind_s > -0.001
         served.wait(0.02)
-    assert served.state.time_us - began_us > 100_000
+        assert time.monotonic() < end_s

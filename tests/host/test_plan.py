@@ -66,7 +66,7 @@ def check_envelopes(population: Population, policy: Policy, instruction: Instruc
         assert total * seconds <= max(0, room - policy.reserve_mwh) * 3600
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=250, deadline=None)
 @given(pop.populations(), pop.POLICIES, POWERS, SERVICE, DURATION)
 def test_no_plan_leaves_an_envelope_and_every_sum_is_exact(
     population: Population, policy: Policy, power_mw: int, service: int, duration_ms: int,
@@ -85,7 +85,7 @@ def test_no_plan_leaves_an_envelope_and_every_sum_is_exact(
     assert (plan.levels == levels).all()
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(pop.populations(), pop.POLICIES, DURATION, SERVICE)
 def test_capability_is_what_can_be_dispatched_and_no_more(
     population: Population, policy: Policy, duration_ms: int, service: int,
