@@ -95,7 +95,7 @@ def run(
     service = open_service(loaded, out.info)
     asyncio.run(serve(service))
     if service.interrupted:
-        raise StoppedError("stopped: the elements were told to be at zero",
+        raise StoppedError("the elements were told to be at zero",
                            f"cellwall aggregator run {config} goes on where it was")
 
 
