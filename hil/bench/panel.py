@@ -285,6 +285,8 @@ def killed_at_random(panel: Panel, times: int, seed: int,
                 break
             except httpx.TransportError:
                 panel.start()
+        # not before it dispatches: elements have sessions, and send what they have signed
+        until(lambda: panel.counted() > 0)
         time.sleep(rng.uniform(0, 1.5))
         panel.kill()
         panel.start()
