@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from element.protocol import codes, schema
+from element.protocol import schema
 from host_tools import codec
 from host_tools.identity.keys import KeyPair
 
@@ -11,11 +11,6 @@ from host_tools.identity.keys import KeyPair
 def trip_message(cause: int, zone: int) -> dict[str, Any]:
     """Return the fields of a Trip for a zone; zone 0 is the whole building."""
     return {"cause": cause, "zone": zone}
-
-
-def fire_alarm(zone: int) -> dict[str, Any]:
-    """Return the fields of the Trip that a fire alarm in a zone sends."""
-    return trip_message(codes.TRIP_FIRE, zone)
 
 
 class ReleaseDesk:

@@ -13,9 +13,6 @@ from host_tools.links.bus_link import SCHEME, port_and_baud
 from host_tools.panel.config import PARTS, SiteConfig
 from host_tools.yaml_model import FileError, line_of, load_model
 
-# A port of the API that nobody without root can have.
-PORT_MIN = 1024
-
 
 @dataclass(frozen=True)
 class Loaded:
