@@ -12,10 +12,10 @@ from element.protocol.errors import DecodeError
 from host_tools.dispatch.circuit import OPENED, PROBE, RETRY
 from host_tools.dispatch.fleet import LEASE_MS, Fleet
 from host_tools.dispatch.loop import MeterLoop
-from host_tools.dispatch.orders import Dispatched, Order, switched
+from host_tools.dispatch.orders import Dispatched, Order, Turn, switched
 from host_tools.dispatch.plan import dispatch
 from host_tools.envelope.capability import Capability
-from host_tools.envelope.policy import Instruction, Policy
+from host_tools.envelope.policy import ROUND_ROBIN, Instruction, Policy
 from host_tools.identity.credentials import Trust
 from host_tools.identity.issuer import Authorities, Issuer
 from host_tools.identity.keyring import Enrolled, Keyring
@@ -34,6 +34,7 @@ DISPATCH_PERIOD_MS = 1000
 TIME_SYNC_PERIOD_MS = 10000
 # A setpoint's lease on a link that is too late for commands in time: the element is left to it.
 LATE_LEASE_MS = 30_000
+_TURN = "round-robin turn"
 
 
 class Aggregator:
@@ -66,19 +67,17 @@ class Aggregator:
         self._keyring = keyring or Keyring(authorities.party, {}, believed)
         self._challenges: dict[bytes, bytes] = {}
         self._sync_at: dict[str, int] = {}
-        self._dispatch_id = 0
-        self._serving = False
         self._next_dispatch_ms = 0
         self._check_ms: int | None = None  # no circuit or trip is due before
         self._now_ms = 0
         self._redispatch = False
         self._switched = False
         self._previous = (0, 0)  # (admitted mW, when)
-        self._cursor = b""
         self._port_of: dict[bytes, ElementPort] = {}
         self._unanswered: dict[bytes, ElementView] = {}
         self.last_split: Dispatched | None = None
         self.ledger = ledger
+        self._turn = Turn(ledger.kept(_TURN) or b"")
         self.counters = Counters()
         self._intake = Intake(authorities.aggregator, ledger, self.counters, self._announced)
         self._intake.keep_credential(trust.PARTY_CREDENTIAL, authorities.aggregator.key_id,
@@ -312,10 +311,12 @@ class Aggregator:
         if order is None:
             self.loop.reset()
             self.last_split = None
-            self._serving = False
+            if self._turn.rest():
+                self._keep_turn()
             self._previous = (0, now_ms)
             return
-        self._number(order)
+        if self._turn.serve(order):
+            self._keep_turn()
         asked_mw = self._asked_mw(order, now_ms, regular)
         self.fleet.renew(now_ms)
         population = self.fleet.population
@@ -323,7 +324,8 @@ class Aggregator:
         plan = dispatch(population, self.fleet.policy, Instruction(
             asked_mw, order.service, max(self.fleet.lease_ms + 500, order.duration_ms or 0),
             self.fleet.lease_ms, before_mw, max(1, now_ms - before_ms), now_ms, order.partial,
-            self._cursor))
+            self._turn.cursor, order.among, order.rule))
+        self._turn.took(plan)
         population.take(plan.levels, now_ms)
         last = self.last_split
         self.last_split = Dispatched(plan, population.ids, order)
@@ -335,13 +337,10 @@ class Aggregator:
             if view is not None and (part_mw or self.fleet.counts(element_id)):
                 self._send_setpoint(view, part_mw, order.service, now_ms)
 
-    def _number(self, order: Order) -> None:
-        """Give what begins now a number of its own."""
-        if order.dispatch_id:
-            self._dispatch_id = order.dispatch_id
-        elif not self._serving:
-            self._dispatch_id += 1
-        self._serving = True
+    def _keep_turn(self) -> None:
+        """Let a restart go on with the turns where they are."""
+        if self.fleet.policy.rule == ROUND_ROBIN:
+            self.ledger.keep(_TURN, self._turn.cursor)
 
     def _asked_mw(self, order: Order, now_ms: int, regular: bool) -> int:
         """Return what to ask of the elements for an order at the meter."""
@@ -369,7 +368,7 @@ class Aggregator:
         view.sequence += 1
         view.instructed_mw = power_mw
         port.send(schema.SETPOINT, {
-            "dispatch_id": max(1, self._dispatch_id), "sequence": view.sequence,
+            "dispatch_id": max(1, self._turn.number), "sequence": view.sequence,
             "power_mw": power_mw, "service": service, "start_unix_ms": now_ms,
             "lease_ms": min(lease_ms, view.profile["lease_ms_max"])})
         circuit = view.circuit
@@ -458,7 +457,7 @@ class Aggregator:
         self.target = lambda _: None
         self.order = lambda _: None
         self.last_split = None
-        self._dispatch_id += 1
+        self._turn.number += 1
         for view in self.inventory.views():
             self._send_setpoint(view, 0, codes.SERVICE_REGULATION, now_ms)
 

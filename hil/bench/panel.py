@@ -210,12 +210,17 @@ class Panel:
 
 
 @contextmanager
-def house(folder: Path, count: int = 4, more: str = "", ledger: str = "sqlite:///aggregator.db",
-          mqtt: str = "") -> Iterator[tuple[Elements, Panel]]:
-    """Run elements and a panel that knows them all. mqtt: HOST:PORT/SITE of a broker as bus."""
+def house(folder: Path, count: int = 4, more: str | Callable[[Elements], str] = "",
+          ledger: str = "sqlite:///aggregator.db", mqtt: str = ""
+          ) -> Iterator[tuple[Elements, Panel]]:
+    """Run elements and a panel that knows them all.
+
+    more: what else is in site.yaml, or what makes it of the elements. mqtt: HOST:PORT/SITE of a
+    broker as bus.
+    """
     elements = Elements(folder, count, mqtt=mqtt)
     lines = [] if mqtt else [one["line"] for one in elements.lines]
-    panel = Panel(folder, lines, more, ledger)
+    panel = Panel(folder, lines, more if isinstance(more, str) else more(elements), ledger)
     try:
         panel.start()
         until(lambda: panel.counted() == count)

@@ -43,8 +43,7 @@ def random_rows(count: int, seed: int = 1) -> dict[bytes, Row]:
 def _plan_times_ms(population: Population, policy: Policy, times: int, seed: int) -> list[float]:
     """Return how long each of so many instructions took, sorted; on/off state goes along."""
     rng = random.Random(seed)
-    able_mw = ceilings(population, policy, 1, codes.SERVICE_REGULATION, 2000, 1500,
-                       START_MS).total_mw
+    able_mw = ceilings(population, policy, 1, Instruction(0, now_ms=START_MS)).total_mw
     spent, cursor = [], b""
     for turn in range(times):
         now_ms = START_MS + turn * 1000

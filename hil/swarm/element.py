@@ -37,6 +37,7 @@ class Spec:
     soc_bp: int = 5000
     efficiency_bp: int = 9700
     phase_ms: int = 0
+    soh_bp: int | None = None
 
 
 @dataclass(slots=True)
@@ -219,7 +220,7 @@ class SimulatedElement(ElementUser):
             self._event(codes.NOTICE_BOOT, codes.RESET_POWER_ON, self._boot_count, False)
 
     def announcement(self) -> dict[str, Any]:
-        return {"state": self.body.state, "soc_bp": self.body.soc_bp, "soh_bp": None}
+        return {"state": self.body.state, "soc_bp": self.body.soc_bp, "soh_bp": self.spec.soh_bp}
 
     def telemetry(self) -> dict[str, Any]:
         body = self.body

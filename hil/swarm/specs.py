@@ -15,6 +15,7 @@ _CELL_MV = {"LFP": (2800, 3600), "NMC": (3000, 4150)}
 # Hours at the rating: ratings and energies go together as in cabinets and walls that are sold.
 _HOURS = 2
 ZONE_COUNT = 12
+SWITCHED = codes.SERVICE_REGULATION | codes.SERVICE_ENERGY
 TENANTS = ("tenant-a", "tenant-b", "tenant-c", "")
 
 Maker = Callable[[int, random.Random], Spec]
@@ -36,7 +37,8 @@ def profile_of(kind: int, chemistry: str, cell_count: int, power_w: int) -> dict
         "ramp_mw_per_s": 2 * power_mw, "lease_ms_max": 5000, "reading_age_ms_max": 2000,
         "energy_mwh_rated": power_mw * _HOURS, "step_mw": power_mw if on_off else 0,
         "on_ms_min": 3000 if on_off else 0, "off_ms_min": 2000 if on_off else 0,
-        "services": codes.SERVICE_REGULATION | codes.SERVICE_ENERGY, "chemistry": chemistry,
+        "services": SWITCHED if on_off else SWITCHED | codes.SERVICE_FREQUENCY,
+        "chemistry": chemistry,
         "role": "cabinet" if on_off else "wall", "discharge_bp_at_soc": [],
         "charge_bp_at_soc": [],
         "capacity_mah": round(power_mw * _HOURS / nominal_v), "reserve_soc_bp": 1500,

@@ -6,7 +6,8 @@ planned with as they last were, and everything that says so is flagged stale.
 """
 
 from host_tools.envelope.capability import Capability, CapabilityBook
-from host_tools.envelope.policy import Policy
+from host_tools.envelope.ceilings import eligible
+from host_tools.envelope.policy import Among, Policy
 from host_tools.envelope.population import Population, Row
 from host_tools.envelope.wear import Chemistry
 from host_tools.inventory.elements import TELEMETRY_AGE_MS_MAX, ElementView, Inventory
@@ -117,6 +118,12 @@ class Fleet:
         if self._known is None or self._known[0] != now_ms:
             self._known = (now_ms, self._book.compute(now_ms, self.lease_ms))
         return self._known[1]
+
+    def count(self, service: int, among: Among) -> int:
+        """Return how many that may be planned with take part in a service among these."""
+        takes_part = eligible(self.population, service, among)
+        return sum(element_id in self._counted for element_id, part in
+                   zip(self.population.ids, takes_part.tolist(), strict=True) if part)
 
     def counts(self, element_id: bytes) -> bool:
         """Return True when an element may be planned with."""

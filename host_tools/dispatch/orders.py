@@ -5,6 +5,7 @@ from typing import Any
 
 from element.protocol import codes
 from host_tools.dispatch.plan import Plan
+from host_tools.envelope.policy import EVERYBODY, Among
 
 
 @dataclass(frozen=True)
@@ -13,7 +14,7 @@ class Order:
 
     duration_ms: for how long from now, the envelopes must have room for all of it; None: as long
     as it is ordered anew. dispatch_id: 0 for one of the aggregator's own numbers. metered: the
-    meter's reading corrects what is asked.
+    meter's reading corrects what is asked. among, rule: as of an Instruction.
     """
 
     power_mw: int
@@ -22,6 +23,8 @@ class Order:
     partial: bool | None = None
     dispatch_id: int = 0
     metered: bool = True
+    among: Among = EVERYBODY
+    rule: str = ""
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,44 @@ class Dispatched:
     def parts_mw(self) -> dict[bytes, int]:
         """Each element's part."""
         return dict(zip(self.ids, self.plan.parts_mw.tolist(), strict=True))
+
+
+class Turn:
+    """Which instruction is served: its number, and where its round-robin turn begins.
+
+    The turn of an instruction begins behind the last element of the one before, and stays for as
+    long as the instruction lasts.
+    """
+
+    def __init__(self, cursor: bytes = b"") -> None:
+        self.number = 0
+        self.cursor = cursor
+        self._end = cursor
+        self._serving = False
+
+    def serve(self, order: Order) -> bool:
+        """Go on with an instruction, or begin one, which gets a number of its own. True: begun."""
+        before = self.number
+        if order.dispatch_id:
+            self.number = order.dispatch_id
+        elif not self._serving:
+            self.number += 1
+        self._serving = True
+        begun = self.number != before
+        if begun:
+            self.cursor = self._end
+        return begun
+
+    def took(self, plan: Plan) -> None:
+        """Take note of a plan that goes out."""
+        if plan.admitted_mw:
+            self._end = plan.cursor
+
+    def rest(self) -> bool:
+        """Serve nothing any more. True: something has ended, and with it its turn."""
+        ended, self._serving = self._serving, False
+        self.cursor = self._end
+        return ended
 
 
 def switched(before: Dispatched | None, after: Dispatched, population: Any) -> bool:

@@ -9,7 +9,7 @@ which it reaches by switching (error diffusion, element/power/diffusion.py).
 
 from bisect import bisect_left
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -52,9 +52,11 @@ class Plan:
 def dispatch(population: Population, policy: Policy, instruction: Instruction) -> Plan:
     """Return the plan for an instruction. The same arguments give the same plan, always."""
     asked_mw = instruction.power_mw
+    if instruction.rule:
+        policy = replace(policy, rule=instruction.rule)
     wanted_mw, reasons = _paced(population, policy, instruction)
     sign = 1 if wanted_mw >= 0 else -1
-    bound = _ceilings(population, policy, instruction, sign)
+    bound = ceilings(population, policy, sign, instruction)
     why = bound.reason(abs(wanted_mw))
     if why:
         partial = policy.partial if instruction.partial is None else instruction.partial
@@ -77,17 +79,12 @@ def _paced(population: Population, policy: Policy, instruction: Instruction
         return asked_mw, ()
     nameplate = population.column("nameplate_discharge_mw" if asked_mw >= before_mw
                                   else "nameplate_charge_mw")
-    nameplate_mw = int(nameplate[eligible(population, instruction.service)].sum())
+    takes_part = eligible(population, instruction.service, instruction.among)
+    nameplate_mw = int(nameplate[takes_part].sum())
     step_mw = policy.ramp_mw(instruction.service, nameplate_mw, instruction.dt_ms)
     if step_mw is None or abs(asked_mw - before_mw) <= step_mw:
         return asked_mw, ()
     return before_mw + (step_mw if asked_mw > before_mw else -step_mw), (BY_RAMP,)
-
-
-def _ceilings(population: Population, policy: Policy, instruction: Instruction, sign: int
-              ) -> Ceilings:
-    return ceilings(population, policy, sign, instruction.service, instruction.duration_ms,
-                    instruction.lease_ms, instruction.now_ms)
 
 
 def _nothing(population: Population, instruction: Instruction, reasons: tuple[str, ...]) -> Plan:
@@ -104,7 +101,7 @@ def _decomposed(population: Population, policy: Policy, instruction: Instruction
     def back() -> Ints:
         """Return the caps of the other direction: on/off elements may be too much."""
         if not other:
-            other.append(_ceilings(population, policy, instruction, -bound.sign).caps_mw)
+            other.append(ceilings(population, policy, -bound.sign, instruction).caps_mw)
         return other[0]
 
     parts = np.zeros(len(population), dtype=np.int64)

@@ -164,6 +164,8 @@ class CapabilityBook:
         """Return (power, energy) of each service for the whole population in good health."""
         power = self._population.column(f"nameplate_{way_of(sign)}_mw")
         energy = np.where(power > 0, self._population.column("nameplate_mwh"), 0)
+        if sign > 0:
+            energy = np.maximum(0, energy - self._population.column("backup_mwh"))
         wide = self._by_service(
             self._sums(np.stack([power, energy]), np.arange(len(self._population))))
         return [(self._total(sign, sum(powers), tuple(powers), sum(energies), NOW_MS),

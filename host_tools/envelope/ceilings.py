@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from element.protocol import codes
-from host_tools.envelope.policy import PHASE_MW_MIN, Policy
+from host_tools.envelope.policy import EVERYBODY, PHASE_MW_MIN, Among, Instruction, Policy
 from host_tools.envelope.population import (
     HOLD_MARGIN_MS,
     PHASES,
@@ -63,10 +63,17 @@ def response_ms_max(service: int) -> int:
                default=0)
 
 
-def eligible(population: Population, service: int) -> npt.NDArray[np.bool_]:
-    """Return who is credentialed, and fast enough, for every class of a service."""
+def eligible(population: Population, service: int, among: Among = EVERYBODY
+             ) -> npt.NDArray[np.bool_]:
+    """Return who is credentialed, and fast enough, for every class of a service, and among them
+    that may take part."""
     services, response = population.column("services"), population.column("response_ms")
-    return (services & service == service) & (response <= response_ms_max(service))
+    able = (services & service == service) & (response <= response_ms_max(service))
+    if among.places is not None:
+        able &= np.isin(population.column("place"), sorted(among.places))
+    if among.soh_bp_min:
+        able &= population.column("soh_bp") >= among.soh_bp_min
+    return able
 
 
 def power_from_energy_mw(energy_mwh: Ints, duration_ms: int) -> Ints:
@@ -79,14 +86,14 @@ def seconds(duration_ms: int) -> int:
     return max(1, -(-duration_ms // 1000))
 
 
-def ceilings(population: Population, policy: Policy, sign: int, service: int, duration_ms: int,
-             lease_ms: int, now_ms: int) -> Ceilings:
-    """Return what may be carried in a direction for duration_ms.
+def ceilings(population: Population, policy: Policy, sign: int, asked: Instruction) -> Ceilings:
+    """Return what may be carried in a direction for an instruction's duration, whatever its power.
 
-    sign: 1 discharge, -1 charge. lease_ms: the time that setpoints have to arrive by the
-    elements' own ramps. now_ms: for on/off elements that must rest.
+    sign: 1 discharge, -1 charge.
     """
-    ready = np.where(eligible(population, service), able_mw(population, sign, lease_ms, now_ms), 0)
+    duration_ms = asked.duration_ms
+    ready = np.where(eligible(population, asked.service, asked.among),
+                     able_mw(population, sign, asked.lease_ms, asked.now_ms), 0)
     room = population.column(f"{way_of(sign)}_mwh")
     caps = capped_mw(population, ready, room, duration_ms)
     groups = _groups_mw(population, caps)

@@ -60,13 +60,26 @@ class Policy:
 
 
 @dataclass(frozen=True)
+class Among:
+    """Who may take part. places: numbers of places in the grid, None for any. soh_bp_min: the
+    least state of health; who has not said his has none that is known to be too low."""
+
+    places: frozenset[int] | None = None
+    soh_bp_min: int = 0
+
+
+EVERYBODY = Among()
+
+
+@dataclass(frozen=True)
 class Instruction:
     """What the building is to do now. power_mw: positive discharges.
 
     duration_ms: for how long it must be kept up; every envelope must have room for all of it.
     previous_mw: what was admitted before and dt_ms ago, for ramp and dead-band. lease_ms: of the
     setpoints that carry it. now_ms: on the clock of the minimum times. cursor: the element with
-    which a round-robin turn begins.
+    which a round-robin turn begins. among: who may take part. rule: instead of the policy's, ""
+    for that one.
     """
 
     power_mw: int
@@ -78,3 +91,5 @@ class Instruction:
     now_ms: int = 0
     partial: bool | None = None
     cursor: bytes = b""
+    among: Among = EVERYBODY
+    rule: str = ""

@@ -49,10 +49,12 @@ class Row:
     phase: int = THREE_PHASE
     priority: int = 0  # of on/off elements: the lower goes first
     zone: int = 0
+    place: int = 0  # number of its place in the grid
     wear: int = 1  # cost of a kWh through the pack at small power, in millionths of the currency
     nameplate_discharge_mw: int = 0
     nameplate_charge_mw: int = 0
     nameplate_mwh: int = 0
+    backup_mwh: int = 0  # of it, what its owner keeps: no instruction discharges it
 
 
 STATE_COLUMNS = ("discharge_mw", "charge_mw", "discharge_mwh", "charge_mwh", "instructed_mw",

@@ -21,10 +21,16 @@ AGGREGATE_ROLE = "aggregate-"
 
 @dataclass(frozen=True)
 class Placement:
-    """What the site says of an element: where it is connected, which on/off ones go first."""
+    """What the site says of an element: where it is connected, which on/off ones go first.
+
+    place: number of its place in the grid (support/share.py). backup_mwh: what its owner keeps
+    of its energy, beyond the reserve in its own profile.
+    """
 
     phase: int = THREE_PHASE
     priority: int = 0
+    place: int = 0
+    backup_mwh: int = 0
 
 
 @dataclass
@@ -103,7 +109,8 @@ class ElementView:
         if told is None:
             return (*_NOTHING, 0, SOC_BP_UNKNOWN, SOH_BP_UNKNOWN)
         able = (told["power_mw_discharge_ready"], told["power_mw_charge_ready"],
-                told["room_mwh_discharge"], told["room_mwh_charge"]) if plannable else _NOTHING
+                max(0, told["room_mwh_discharge"] - self.placement.backup_mwh),
+                told["room_mwh_charge"]) if plannable else _NOTHING
         soc_bp = told["soc_bp"]
         return (*able, told["instructed_mw"], SOC_BP_UNKNOWN if soc_bp is None else soc_bp,
                 self.soh_bp)
@@ -125,6 +132,7 @@ class ElementView:
             services=0 if profile["monitor_only"] else profile["services"],
             response_ms=profile["response_ms"], ramp_mw_per_s=profile["ramp_mw_per_s"],
             phase=self.placement.phase, priority=self.placement.priority, zone=self.zone,
+            place=self.placement.place, backup_mwh=self.placement.backup_mwh,
             wear=wear_of(profile["chemistry"], self.soh_bp, chemistries),
             nameplate_discharge_mw=step_mw or profile["power_mw_discharge_max"],
             nameplate_charge_mw=step_mw or profile["power_mw_charge_max"],

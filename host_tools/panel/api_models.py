@@ -5,7 +5,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
 from element.protocol import schema
-from host_tools.panel.config import ServiceName
+from host_tools.panel.config import Place, ServiceName
 
 
 def _whole(value: Any) -> Any:
@@ -105,6 +105,8 @@ class ElementReply(BaseModel):
     chemistry: str
     role: str
     phase: int
+    place: str
+    backup_mwh: int
     state: str
     hold: str
     circuit: str
@@ -197,13 +199,15 @@ class HealthReply(BaseModel):
 
 
 class MeasurementRequest(Given):
-    """What a meter at the PCC reads. voltage_mv: to neutral, the lowest phase. demand_mw: of the
-    building without its elements. at_unix_ms: now when not given."""
+    """What a meter reads. voltage_mv: to neutral, the lowest phase. demand_mw: of the building
+    without its elements. at_unix_ms: now when not given. place: where in the grid, as in
+    north/feeder-3, the building's PCC when not given."""
 
     frequency_mhz: Annotated[int, Field(ge=0, le=100_000), _WHOLE]
     voltage_mv: Annotated[int, Field(ge=0, le=1_000_000), _WHOLE]
     demand_mw: Power = 0
     at_unix_ms: Time | None = None
+    place: Place = ""
 
 
 class SupportReply(BaseModel):
@@ -214,6 +218,7 @@ class SupportReply(BaseModel):
     why: str
     curve: str | None
     required_mw: int
+    responders: int
     measurement_age_ms: int | None
     black_start: str
     black_start_step: str

@@ -31,7 +31,7 @@ def add_support(app: FastAPI, service: Service, needs: Needs, denied: Responses)
         # nobody measures in the future: a clock that is ahead would keep an old one fresh
         at_ms = min(now_ms, now_ms if given.at_unix_ms is None else given.at_unix_ms)
         service.support.measure(Measurement(at_ms, given.frequency_mhz, given.voltage_mv,
-                                            given.demand_mw))
+                                            given.demand_mw, given.place))
         service.step_support(now_ms)
         service.wake()
         return views.support_reply(service, now_ms)

@@ -17,7 +17,7 @@ from host_tools.attest.curtailment import Able, Curtailments
 from host_tools.dispatch.orders import Order
 from host_tools.dispatch.plan import dispatch
 from host_tools.envelope.ceilings import BY_RAMP
-from host_tools.envelope.policy import Instruction
+from host_tools.envelope.policy import EVERYBODY, PROPORTIONAL, Among, Instruction
 from host_tools.inventory.discovery import Delta, Discovery, difference, document, entry
 from host_tools.inventory.elements import ElementView
 from host_tools.ledger.dispatches import (
@@ -71,6 +71,7 @@ class Building:
         self._curtailments = Curtailments(aggregator.key, aggregator.ledger)
         self._event_number = 0
         self._open = self.dispatches.open()
+        self._among: dict[int, Among] = {}  # who does what was lent, by number
         self._last_order: Order | None = None
         self._quarantined: set[str] = set()
         self._circuits: dict[bytes, str] = {}
@@ -143,30 +144,37 @@ class Building:
 
     # setpoints of an aggregator above, each for a lease
 
-    def lend(self, key: str, source: str, power_mw: int, service: int, now_ms: int, end_ms: int
-             ) -> Dispatch:
+    def lend(self, key: str, source: str, power_mw: int, service: int, now_ms: int, end_ms: int,
+             among: Among | None = None) -> Dispatch:
         """File what was asked from above, and was admitted, from now until end_ms.
 
-        Raises RangeError when there are too many instructions or the key is known.
+        among: who is to do it, in proportion to what each can; None: anybody, by the policy's
+        rule. Raises RangeError when there are too many instructions or the key is known.
         """
         if len(self._open) >= OPEN_MAX:
             raise RangeError("instructions", OPEN_MAX)
         filed = self.dispatches.add(Dispatch(
             key, source, power_mw, service, now_ms, end_ms, True, ACCEPTED, power_mw, "", now_ms))
         self._open.append(filed)
+        if among is not None:
+            self._among[filed.id] = among
         self.aggregator.wake()
         self.tell("dispatch", now_ms, **_shown(filed))
         return filed
 
-    def extend(self, number: int, power_mw: int, service: int, end_ms: int, now_ms: int) -> bool:
+    def extend(self, number: int, power_mw: int, service: int, end_ms: int, now_ms: int,
+               among: Among | None = None) -> bool:
         """Let it last until end_ms with this power; False when it is not in force any more.
 
         Not filed each time: after a restart it has ended, and is asked for anew.
         """
         for at, one in enumerate(self._open):
             if one.id == number and one.end_unix_ms > now_ms:
-                if (one.power_mw, one.service) != (power_mw, service):
+                if (one.power_mw, one.service, self._among.get(number)) != (
+                        power_mw, service, among):
                     self.aggregator.wake()
+                if among is not None:
+                    self._among[number] = among
                 self._open[at] = replace(one, power_mw=power_mw, admitted_mw=power_mw,
                                          service=service, end_unix_ms=end_ms)
                 return True
@@ -198,6 +206,7 @@ class Building:
         self.dispatches.end(number, state,
                             None if lent is None else min(now_ms, lent.end_unix_ms))
         self._open = [one for one in self._open if one.id != number]
+        self._among.pop(number, None)
         self.tell("dispatch_ended", now_ms, id=number, state=state)
 
     def active(self, now_ms: int) -> Dispatch | None:
@@ -220,9 +229,10 @@ class Building:
             self._end(older.id, SUPERSEDED, now_ms)
         # what could not be admitted at the beginning may be possible now, if a part is allowed
         wanted_mw = active.power_mw if active.partial else active.admitted_mw
+        among = self._among.get(active.id)
         self._last_order = Order(
-            wanted_mw, active.service, active.end_unix_ms - now_ms, True,
-            active.id, metered=False)
+            wanted_mw, active.service, active.end_unix_ms - now_ms, True, active.id,
+            False, among or EVERYBODY, "" if among is None else PROPORTIONAL)
         return self._last_order
 
     # time

@@ -4,6 +4,7 @@ The schema for editors: `cellwall aggregator check --schema`.
 """
 
 import ipaddress
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -13,10 +14,13 @@ from host_tools.envelope.capability import SERVICE_NUMBERS
 from host_tools.envelope.policy import RULES, Policy
 from host_tools.envelope.wear import CHEMISTRIES, Chemistry
 from host_tools.support.droop import CURVES, Curve, droop
+from host_tools.support.share import Responders, steps
 from host_tools.yaml_model import Strict
 
 Share = Annotated[float, Field(ge=0, le=100)]
 FileName = Annotated[Path, Field(strict=False)]  # YAML has no paths
+# A path in the grid, from the substation down: north/feeder-3/transformer-12.
+Place = Annotated[str, Field(max_length=256, pattern=r"^([^/\s]+(/[^/\s]+)*)?$")]
 ServiceName = Literal["regulation", "energy", "test", "frequency", "backup", "capacity"]
 
 
@@ -37,11 +41,14 @@ class BrokerModel(Strict):
 
 
 class ElementModel(Strict):
-    """What the site says of one element, by the begin of its id."""
+    """What the site says of one element, by the begin of its id. place: where in the grid, the
+    building's when not given. backup_kwh: what its owner keeps, beyond the profile's reserve."""
 
     id: str = Field(pattern=r"^[0-9a-f]{4,16}$")
     phase: Literal[0, 1, 2, 3] = 0
     priority: int = Field(0, ge=-1000, le=1000)
+    place: Place = ""
+    backup_kwh: float = Field(0, ge=0, le=1_000_000)
 
 
 class WearModel(Strict):
@@ -148,7 +155,11 @@ class ApiModel(Strict):
 
 
 class SupportModel(Strict):
-    """Grid support by measurements that a meter sends to the API: the curve and its size."""
+    """Grid support by measurements that a meter sends to the API: the curve and its size.
+
+    place: the building's in the grid. nearness_steps: how many steps of their paths an element
+    and the measurement must share for it to respond. soh_pct_min: the least health.
+    """
 
     curve: Literal["none", "dynamic-containment", "dynamic-moderation", "dynamic-regulation",
                    "fcr", "fcr-gb", "droop"] = "none"
@@ -159,6 +170,9 @@ class SupportModel(Strict):
     nominal_hz: Literal[50, 60] = 50
     nominal_v: float = Field(230, gt=50, le=1000)
     demand_limit_kw: float | None = Field(None, ge=0, le=1_000_000)
+    place: Place = ""
+    nearness_steps: int = Field(0, ge=0, le=64)
+    soh_pct_min: Share = 0
 
     @model_validator(mode="after")
     def _a_curve(self) -> "SupportModel":
@@ -166,6 +180,9 @@ class SupportModel(Strict):
             raise ValueError("dead_band_mhz must be below full_mhz")
         if self.curve != "none" and not self.power_kw:
             raise ValueError("power_kw says how much the building gives and takes")
+        if self.nearness_steps > len(steps(self.place)):
+            raise ValueError(f"nearness_steps is more than the {len(steps(self.place))} steps of "
+                             "place: nobody would respond")
         return self
 
     def shape(self) -> Curve | None:
@@ -173,6 +190,12 @@ class SupportModel(Strict):
         if self.curve == "droop":
             return droop("droop", self.dead_band_mhz, self.full_mhz)
         return CURVES.get(self.curve)
+
+
+    def responders(self, places: Iterable[str]) -> Responders:
+        """Return who responds. places: the elements' own."""
+        return Responders.of(self.place, places, self.nearness_steps,
+                             round(self.soh_pct_min * 100))
 
 
 class ParentModel(Strict):

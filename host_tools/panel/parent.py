@@ -333,13 +333,13 @@ class ParentEnd(ElementUser):
         fleet, now_ms = self.building.aggregator.fleet, self._now_ms
         fleet.renew(now_ms)
         duration_ms = left_ms + MARGIN_MS
-        plan = dispatch(fleet.population, fleet.policy, Instruction(
-            power_mw, service, duration_ms, fleet.lease_ms, power_mw, 1000, now_ms, False))
+        asked = Instruction(
+            power_mw, service, duration_ms, fleet.lease_ms, power_mw, 1000, now_ms, False)
+        plan = dispatch(fleet.population, fleet.policy, asked)
         if not plan.refused:
             return codes.REASON_NONE, None
         sign = 1 if power_mw > 0 else -1
-        bound = ceilings(fleet.population, fleet.policy, sign, service, duration_ms,
-                         fleet.lease_ms, now_ms)
+        bound = ceilings(fleet.population, fleet.policy, sign, asked)
         return _REASONS.get(plan.limited_by[-1], codes.REASON_POWER), sign * bound.total_mw
 
     def _lend(self, fields: dict[str, Any], left_ms: int) -> Answer:

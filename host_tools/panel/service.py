@@ -13,6 +13,7 @@ from typing import Any
 from element.protocol import codes
 from element.protocol.errors import BusError
 from host_tools.aggregator import Aggregator
+from host_tools.envelope.policy import Among
 from host_tools.identity import admission
 from host_tools.inventory.discovery import Discovery
 from host_tools.inventory.elements import Placement
@@ -56,6 +57,7 @@ class Service:
         self._wake = asyncio.Event()
         self.ledger = Ledger(loaded.ledger_url)
         keyring = loaded.site.keyring()
+        self.responders = config.support.responders(one.place for one in config.elements)
         placements = self._placements(list(keyring.known))
         policy = config.policy
         self.aggregator = Aggregator(
@@ -115,9 +117,12 @@ class Service:
         """Return what the configuration says of elements, by id."""
         out = {}
         for element in self.loaded.config.elements:
+            placement = Placement(element.phase, element.priority,
+                                  self.responders.number(element.place),
+                                  round(element.backup_kwh * 1_000_000))
             for element_id in known:
                 if element_id.hex().startswith(element.id):
-                    out[element_id] = Placement(element.phase, element.priority)
+                    out[element_id] = placement
         return out
 
     def _add_line(self, name: str) -> None:
@@ -131,15 +136,17 @@ class Service:
         """Return the grid support that the configuration asks for."""
         model, building = self.loaded.config.support, self.building
 
-        def lend(source: str, power_mw: int, service: int, now_ms: int, end_ms: int) -> Dispatch:
-            return building.lend(f"{source}:{now_ms}", source, power_mw, service, now_ms, end_ms)
+        def lend(source: str, power_mw: int, service: int, now_ms: int, end_ms: int,
+                 among: Among) -> Dispatch:
+            return building.lend(f"{source}:{now_ms}", source, power_mw, service, now_ms, end_ms,
+                                 among)
 
         limit_kw = model.demand_limit_kw
         return Support(
             model.shape(), round(model.power_kw * 1_000_000),
             Nominal(model.nominal_hz * 1000, round(model.nominal_v * 1000)),
             None if limit_kw is None else round(limit_kw * 1_000_000),
-            lend, building.extend, building.finish, building.tell, model.lead_ms)
+            lend, building.extend, building.finish, building.tell, model.lead_ms, self.responders)
 
     def line_errors(self) -> dict[str, str]:
         """Return why lines are not open, by name."""

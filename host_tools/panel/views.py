@@ -58,7 +58,8 @@ def element_reply(service: Service, view: ElementView, now_ms: int) -> out.Eleme
     return out.ElementReply(
         id=view.element_id.hex(), line=service.aggregator.line_of(view), zone=view.zone,
         tenant=view.tenant, chemistry=view.profile["chemistry"], role=view.profile["role"],
-        phase=view.placement.phase,
+        phase=view.placement.phase, backup_mwh=view.placement.backup_mwh,
+        place=service.responders.places[view.placement.place],
         state=texts.name_of(texts.STATE_NAMES, told["state"] if told else codes.STATE_UNKNOWN),
         hold=view.hold, circuit=view.circuit.state, circuit_why=view.circuit.why,
         answer_ms=view.circuit.answer_ms_mean, late_link=view.circuit.is_late,
@@ -111,12 +112,13 @@ def health_reply(service: Service, now_ms: int) -> out.HealthReply:
 
 def support_reply(service: Service, now_ms: int) -> out.SupportReply:
     """Return the mode of grid support and where a black start stands."""
-    support = service.support
+    support, aggregator = service.support, service.aggregator
     start, measured = support.black_start, support.measured
     step = start.step
     return out.SupportReply(
         mode=support.mode.name, since_unix_ms=support.mode.since_ms, why=support.mode.why,
         curve=support.curve.name if support.curve else None, required_mw=support.required_mw,
+        responders=aggregator.fleet.count(codes.SERVICE_FREQUENCY, support.among),
         measurement_age_ms=now_ms - measured.at_ms if measured else None,
         black_start=start.state, black_start_step=step.name if step else "",
         black_start_asks=f"{step.by}: {step.what}" if step else "", black_start_why=start.why)

@@ -4,11 +4,13 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from element.protocol import codes
+from host_tools.envelope.policy import Among
 from host_tools.ledger.dispatches import Dispatch
 from host_tools.support import black_start, modes
 from host_tools.support.black_start import BlackStart
 from host_tools.support.droop import VOLTAGE, Curve, Lead, required_mw
 from host_tools.support.modes import EMERGENCY, ISLANDED, STANDBY, Measurement, Mode, Nominal
+from host_tools.support.share import Responders
 
 # Power is lent for so long by one measurement; the next one extends it.
 LEND_MS = 2500
@@ -20,15 +22,18 @@ SOURCES = {modes.SUPPORT: "support", EMERGENCY: "emergency", ISLANDED: "emergenc
 class Support:
     """One building's support. power_mw: the most that it gives or takes for the grid.
 
-    lend(source, power_mw, service, now_ms, end_ms) files a new instruction and returns it;
-    extend(number, power_mw, service, end_ms, now_ms) lets it last, False when it has ended;
-    finish(number, now_ms) ends it. tell(kind, now_ms, **fields) says what happens.
+    lend(source, power_mw, service, now_ms, end_ms, among) files a new instruction and returns it;
+    extend(number, power_mw, service, end_ms, now_ms, among) lets it last, False when it has
+    ended; finish(number, now_ms) ends it. tell(kind, now_ms, **fields) says what happens.
+    responders: who responds to an event, by where it is measured.
     """
 
     def __init__(self, curve: Curve | None, power_mw: int, nominal: Nominal,
                  demand_limit_mw: int | None, lend: Callable[..., Dispatch],
                  extend: Callable[..., bool], finish: Callable[..., Any],
-                 tell: Callable[..., None], lead_ms: int = 0) -> None:
+                 tell: Callable[..., None], lead_ms: int = 0,
+                 responders: Responders = Responders()) -> None:  # noqa: B008 (it is frozen)
+        self.responders = responders
         self._lead = Lead(lead_ms)
         self.curve, self.power_mw, self.nominal = curve, power_mw, nominal
         self.demand_limit_mw = demand_limit_mw
@@ -81,6 +86,13 @@ class Support:
             self.power_mw, share_bp,
             VOLTAGE.share_bp(self.nominal.deviation_bp(measured)), excess_mw)
 
+    @property
+    def among(self) -> Among:
+        """Who responds now."""
+        if self.mode.name == ISLANDED or self.measured is None:
+            return self.responders.whole_building
+        return self.responders.to(self.measured.place)
+
     def _lend_it(self, now_ms: int) -> None:
         """Keep one instruction in force while there is something to support."""
         source = SOURCES.get(self.mode.name, "")
@@ -91,9 +103,10 @@ class Support:
             return
         service = codes.SERVICE_FREQUENCY
         end_ms = now_ms + LEND_MS
+        among = self.among
         if self._number is None or not self._extend(
-                self._number, self.required_mw, service, end_ms, now_ms):
-            filed = self._lend(source, self.required_mw, service, now_ms, end_ms)
+                self._number, self.required_mw, service, end_ms, now_ms, among):
+            filed = self._lend(source, self.required_mw, service, now_ms, end_ms, among)
             self._number, self._number_source = filed.id, source
 
     # black start

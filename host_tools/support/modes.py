@@ -25,13 +25,14 @@ NO_GRID_MS = 200
 
 @dataclass(frozen=True)
 class Measurement:
-    """What a meter at the PCC says. voltage_mv: to neutral, the lowest phase. demand_mw: of the
-    building, without the elements."""
+    """What a meter says. voltage_mv: to neutral, the lowest phase. demand_mw: of the building,
+    without the elements. place: in the grid (share.py), "" for the building's own PCC."""
 
     at_ms: int
     frequency_mhz: int
     voltage_mv: int
     demand_mw: int = 0
+    place: str = ""
 
 
 @dataclass(frozen=True)

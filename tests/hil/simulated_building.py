@@ -1,6 +1,7 @@
 """A building in service with simulated elements on lines in memory, in virtual time."""
 
 import random
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from host_tools.envelope.policy import Policy
 from host_tools.identity.issuer import Authorities
 from host_tools.identity.keyring import Keyring
 from host_tools.inventory.discovery import Discovery
+from host_tools.inventory.elements import Placement
 from host_tools.ledger.store import Ledger
 from host_tools.panel.building import Building, Event
 
@@ -26,7 +28,9 @@ class SimulatedBuilding:
 
     def __init__(self, count: int = 4, maker: Maker | None = None, seed: int = 1,
                  policy: Policy | None = None, ledger_path: Path | None = None,
-                 ride_through_ms: int = 0, latency_ms: int = 0, **discovery: int) -> None:
+                 ride_through_ms: int = 0, latency_ms: int = 0,
+                 placements: Sequence[Placement] = (), **discovery: int) -> None:
+        """placements: of the first elements."""
         rng = random.Random(seed)
         self.authorities = Authorities.make(rng.randbytes)
         self.population = Population.make(
@@ -37,6 +41,8 @@ class SimulatedBuilding:
         self._rng, self._policy, self._path = rng, policy, ledger_path
         self._ride_through_ms, self._discovery = ride_through_ms, discovery
         self.known = {one.element_id: one for one in self.population.enrolled}
+        self._placements = {one.element_id: placement for one, placement in
+                            zip(self.population.enrolled, placements, strict=False)}
         self._begin()
 
     def _begin(self) -> None:
@@ -44,6 +50,7 @@ class SimulatedBuilding:
         self.aggregator = Aggregator(
             self.authorities, ledger, self._rng.randbytes, None, policy=self._policy,
             keyring=Keyring(self.authorities.party, self.known),
+            placement_of=lambda one: self._placements.get(one, Placement()),
             ride_through_ms=self._ride_through_ms)
         self.building = Building(self.aggregator, Discovery(**self._discovery),
                                  self.events.append)

@@ -81,6 +81,31 @@ def test_the_newest_instruction_counts_and_cancelling_ends_it() -> None:
     assert site.building.cancel(999, site.now_ms) is None
 
 
+def test_round_robin_begins_every_instruction_behind_the_last_one(tmp_path: Path) -> None:
+    site = SimulatedBuilding(4, policy=Policy("round_robin"), ledger_path=tmp_path / "l.db")
+    site.run(4000)
+
+    def busy(after_ms: int) -> list[int]:
+        site.run(after_ms)
+        turn = site.aggregator.last_split
+        assert turn is not None
+        return [at for at, part in enumerate(turn.plan.parts_mw.tolist()) if part]
+
+    for power_mw, elements in ((5 * KW, [0]), (10 * KW, [1, 2]), (-5 * KW, [3])):
+        site.submit(power_mw, 10_000)
+        assert busy(1500) == elements
+        assert busy(5000) == elements  # nobody is exchanged in between
+        site.run(5000)
+    site.submit(5 * KW, 10_000)
+    site.run(15_000)
+    site.restart()
+    site.run(20_000)
+    site.submit(5 * KW)
+    assert busy(2000) == [1]
+    site.restart()  # within the instruction: it keeps its turn
+    assert busy(20_000) == [1]
+
+
 @pytest.mark.parametrize("fault", ["deaf", "refuses"])
 def test_an_element_that_does_not_do_it_is_retried_then_replaced_in_the_interval(
     fault: str,

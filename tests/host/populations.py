@@ -5,7 +5,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from element.protocol import codes
-from host_tools.envelope.policy import RULES, Policy
+from host_tools.envelope.policy import EVERYBODY, RULES, Among, Policy
 from host_tools.envelope.population import Population, Row
 
 POWER = st.integers(0, 10_000_000)
@@ -30,6 +30,7 @@ def rows(draw: Any) -> Row:
         response_ms=draw(st.sampled_from([100, 1000, 5000, 60_000])),
         ramp_mw_per_s=draw(st.sampled_from([1_000_000_000, 1_000_000, 10_000])),
         phase=draw(st.sampled_from([0, 0, 1, 2, 3])), priority=draw(st.integers(0, 2)),
+        place=draw(st.integers(0, 2)),
         wear=draw(st.integers(1, 90_000)), nameplate_discharge_mw=nameplate,
         nameplate_charge_mw=nameplate, nameplate_mwh=10_000_000)
 
@@ -55,3 +56,7 @@ POLICIES = st.builds(
     phase_spread_bp=st.sampled_from([0, 2000, 10000]),
     source_mohm=st.sampled_from([0, 50, 100_000]),
     wear_rise_bp=st.sampled_from([0, 10000]))
+
+AMONG = st.one_of(st.just(EVERYBODY), st.builds(
+    Among, st.one_of(st.none(), st.frozensets(st.integers(0, 2))),
+    st.sampled_from([0, 5000, 9000])))

@@ -16,7 +16,7 @@ from host_tools.envelope.capability import (
     SERVICES,
     CapabilityBook,
 )
-from host_tools.envelope.policy import RULES, Instruction, Policy
+from host_tools.envelope.policy import RULES, Among, Instruction, Policy
 from host_tools.envelope.population import HOLD_MARGIN_MS, Population, Row
 
 from . import populations as pop
@@ -41,6 +41,9 @@ def check_envelopes(population: Population, policy: Policy, instruction: Instruc
         full = step or size
         services, response = int(column("services")[at]), int(column("response_ms")[at])
         assert services & instruction.service == instruction.service
+        among = instruction.among
+        assert among.places is None or column("place")[at] in among.places
+        assert column("soh_bp")[at] >= among.soh_bp_min
         for service, limit_ms in codes.SERVICE_RESPONSE_MS:
             assert not (service & instruction.service) or response <= limit_ms
         assert size <= full <= column(f"{way}_mw")[at]
@@ -57,21 +60,24 @@ def check_envelopes(population: Population, policy: Policy, instruction: Instruc
     assert ceil.phase_error(phases, policy) == "", phases
     total = plan.admitted_mw
     able = sum(int(v) for v in np.where(
-        ceil.eligible(population, instruction.service),
+        ceil.eligible(population, instruction.service, instruction.among),
         column("discharge_mw" if total > 0 else "charge_mw"), 0))
     assert abs(total) <= able * (10000 - policy.headroom_bp) // 10000
     if total > 0 and policy.reserve_mwh:
-        room = int(np.where(ceil.eligible(population, instruction.service),
+        room = int(np.where(ceil.eligible(population, instruction.service, instruction.among),
                             column("discharge_mwh"), 0).sum())
         assert total * seconds <= max(0, room - policy.reserve_mwh) * 3600
 
 
 @settings(max_examples=250, deadline=None)
-@given(pop.populations(), pop.POLICIES, POWERS, SERVICE, DURATION)
+@given(pop.populations(), pop.POLICIES, POWERS, SERVICE, DURATION, pop.AMONG,
+       st.sampled_from(["", *RULES]))
 def test_no_plan_leaves_an_envelope_and_every_sum_is_exact(
     population: Population, policy: Policy, power_mw: int, service: int, duration_ms: int,
+    among: Among, rule: str,
 ) -> None:
-    instruction = Instruction(power_mw, service, duration_ms, now_ms=pop.NOW_MS)
+    instruction = Instruction(power_mw, service, duration_ms, now_ms=pop.NOW_MS, among=among,
+                              rule=rule)
     plan = dispatch(population, policy, instruction)
     assert int(plan.parts_mw.sum()) == plan.admitted_mw
     check_envelopes(population, policy, instruction, plan)

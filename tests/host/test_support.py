@@ -1,12 +1,12 @@
 """Grid support: curves, modes, who takes part, the black start and its document."""
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from host_tools.envelope.policy import EVERYBODY, Among
 from host_tools.support import black_start, modes
 from host_tools.support.black_start import ABORTED, DONE, RUNNING, STEPS, BlackStart, begin, go_on
 from host_tools.support.droop import CURVES, VOLTAGE, Curve, Lead, droop, required_mw
@@ -20,7 +20,7 @@ from host_tools.support.modes import (
     Mode,
     Nominal,
 )
-from host_tools.support.share import Unit, nearness, responsive, shares_mw
+from host_tools.support.share import Responders, nearness
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "black-start.md"
 
@@ -127,51 +127,21 @@ def test_what_is_not_measured_is_not_supported() -> None:
     assert modes.step(active, None, NOMINAL, 15, 300, None, 5).name == STANDBY
 
 
-def unit(name: str, place: str = "n/f1/t1", **changes: Any) -> Unit:
-    """Return a unit of 5 kW and 10 kWh each way."""
-    fields: dict[str, Any] = {"discharge_mw_max": 5_000_000, "charge_mw_max": 5_000_000,
-                              "energy_mwh": 10_000_000, "room_mwh": 10_000_000} | changes
-    return Unit(name, place, **fields)
-
-
-def test_the_near_and_the_healthy_respond_the_nearest_first() -> None:
-    units = [unit("far", "s/f9/t1"), unit("feeder", "n/f1/t9"), unit("here"),
-             unit("sick", soh_bp=6000)]
+def test_the_near_and_the_healthy_respond() -> None:
     assert nearness("n/f1/t1", "n/f1/t2") == 2 and nearness("a", "b") == 0
-    assert [one.name for one in responsive(units, "n/f1/t1", 1, 7000)] == ["here", "feeder"]
-    assert [one.name for one in responsive(units, "n/f1/t1", 0, 0)] == [
-        "here", "sick", "feeder", "far"]
-
-
-def test_the_owners_backup_comes_first() -> None:
-    kept = unit("kept", backup_mwh=10_000_000)
-    free = unit("free")
-    parts, missing = shares_mw([kept, free], 8_000_000, 3_600_000)
-    assert parts == {"kept": 0, "free": 5_000_000} and missing == 3_000_000
-    parts, missing = shares_mw([kept, free], -8_000_000, 3_600_000)
-    assert parts == {"kept": -4_000_000, "free": -4_000_000} and missing == 0
-
-
-@given(st.lists(st.tuples(st.integers(0, 10**7), st.integers(0, 10**7), st.integers(0, 10**7),
-                          st.integers(-10**6, 10**6), st.integers(0, 10**7)), max_size=12),
-       st.integers(-10**8, 10**8), st.sampled_from([1000, 60_000, 3_600_000]))
-def test_shares_are_exact_and_nobody_is_beyond_its_headroom(
-    rows: list[tuple[int, int, int, int, int]], required: int, duration_ms: int,
-) -> None:
-    units = [Unit(str(at), "n", out, into, power, 10000, energy, energy, backup)
-             for at, (out, into, energy, power, backup) in enumerate(rows)]
-    parts, missing = shares_mw(units, required, duration_ms)
-    sign = 1 if required >= 0 else -1
-    assert sum(parts.values()) == sign * (abs(required) - missing)
-    assert missing >= 0
-    for one in units:
-        part = parts[one.name]
-        assert part * sign >= 0
-        assert abs(part) <= one.headroom_mw(sign, duration_ms)
-        if part > 0:  # what the owner keeps is still there afterwards
-            seconds = duration_ms // 1000
-            assert (one.power_mw + part) * seconds <= max(
-                0, one.energy_mwh - one.backup_mwh) * 3600
+    assert nearness("n/f1", "n/f10") == 1  # a step is whole or not there
+    assert nearness("", "") == 0
+    rule = Responders.of("n/f1/t1", ["n/f1/t9", "", "s/f9/t1", "n/f1/t9"], 2, 7000)
+    assert rule.places == ("n/f1/t1", "n/f1/t9", "s/f9/t1")
+    assert rule.number("") == rule.number("n/f1/t1") == 0
+    near = Among(frozenset({0, 1}), 7000)
+    assert rule.to("") == rule.to("n/f1/t77") == near
+    assert rule.to("s/f9/t1") == Among(frozenset({2}), 7000)
+    assert rule.to("n/f2") == Among(frozenset(), 7000)  # nobody is near
+    assert rule.whole_building == Among(None, 7000)
+    assert Responders.of("", [], 0, 0).to("anywhere") == EVERYBODY
+    with pytest.raises(ValueError):
+        rule.number("unknown")
 
 
 def test_a_black_start_goes_through_every_step_in_order() -> None:
