@@ -134,9 +134,13 @@ class ElementPort:
             return
         self._telling = None
         if self._who_at_ms is None or now_ms - self._who_at_ms >= WHO_PERIOD_MS:
-            self._who_at_ms = now_ms
-            self._nonce = self._random(16)
-            self._send_plain(schema.WHO, {"host_nonce": self._nonce})
+            self.who(now_ms)
+
+    def who(self, now_ms: int) -> None:
+        """Ask who is there; `here_count` rises with the answer."""
+        self._who_at_ms = now_ms
+        self._nonce = self._random(16)
+        self._send_plain(schema.WHO, {"host_nonce": self._nonce})
 
     def _keep_alive(self, now_ms: int) -> None:
         """Say something now and then: a network line gives a silent panel's place away."""

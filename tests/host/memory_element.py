@@ -11,15 +11,20 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from element.protocol.framing import cobs_decode
+
 PORTABLE = Path(__file__).resolve().parents[1] / "portable"
 STEP_MS = 10
+# The first byte of a session's messages: COSE_Encrypt0's tag.
+SEALED = 0xD0
 
 
 class MemoryElement:
     """Serve an element of tests/portable/element_bench.py. `element` is that; use `lock` on it.
 
     Its files are in the working folder. silent: the cable is cut. to_host: all that it has sent.
-    to_lose: texts that a host too slow to take them loses, each once.
+    to_lose: texts that a host too slow to take them loses, each once. frames_to_damage: of the
+    next ones that belong to no session.
     """
 
     def __init__(self, speed: float = 1.0) -> None:
@@ -34,6 +39,7 @@ class MemoryElement:
         self.silent = False
         self.to_host = bytearray()
         self.to_lose: list[bytes] = []
+        self.frames_to_damage = 0
         self.resets = 0
         self._speed = speed
         self._ours, self._theirs = pty.openpty()
@@ -82,6 +88,13 @@ class MemoryElement:
         for text in {text for text in self.to_lose if text in sent}:
             self.to_lose.remove(text)
             sent = sent.replace(text, b"", 1)
+        pieces = sent.split(b"\x00")
+        for at, piece in enumerate(pieces):
+            plain = cobs_decode(piece) if len(piece) > 20 and piece[1] >= 0x80 else None
+            if self.frames_to_damage and plain and plain[0] != SEALED:
+                self.frames_to_damage -= 1
+                pieces[at] = piece[:10] + bytes([piece[10] ^ 1 or 2]) + piece[11:]
+        sent = b"\x00".join(pieces)
         if sent and not self.silent:
             self.to_host += sent
             os.write(self._ours, sent)

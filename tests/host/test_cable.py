@@ -278,6 +278,18 @@ def test_a_sound_element_and_its_doctor(element: MemoryElement, site: Site) -> N
     assert fets["next_step"].endswith(f"cellwall release {element.port}")
 
 
+@pytest.mark.parametrize(("count", "verdict", "detail"), [
+    (1, "pass", "WHO answered by HERE, 1 frames damaged, none when asked again"),
+    (99, "fail", "WHO was not answered, ")])
+def test_a_frame_that_was_damaged_once_is_no_noise(
+    element: MemoryElement, site: Site, count: int, verdict: str, detail: str,
+) -> None:
+    element.frames_to_damage = count
+    _, out, _ = run("doctor", element.port, "--site", str(site.folder), "--json")
+    link = next(one for one in json.loads(out) if one["name"] == "link, both ways")
+    assert link["verdict"] == verdict and link["detail"].startswith(detail), link
+
+
 def test_the_doctor_knows_maintenance_and_the_site(element: MemoryElement, site: Site,
                                                    tmp_path: Path) -> None:
     with Cable(element.port) as cable:
