@@ -19,7 +19,7 @@ AGC ?=
 BOARD ?=
 PORT ?=
 
-.PHONY: fmea flash help hil test rp2040 check portable bench lint types clean setup coverage mutation
+.PHONY: fmea flash help hil test nightly rp2040 check portable bench lint types clean setup coverage mutation
 
 help: ## say what there is
 	@grep -E '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -54,13 +54,18 @@ hil: setup ## run the bench: SCENARIO SIGNAL SEED CLOCK HOURS OUT
 portable: setup ## the portable tests on MicroPython alone
 	@$(PY) tools/run_portable.py --micropython $(MPY)
 
-test: setup $(RP2040) $(SERVICES) $(UMQTT) check ## everything: rules, both interpreters, host, bench
-	@$(PY) -m pytest tests/portable tests/host tests/hil -n 2 --dist loadgroup
+test: setup $(RP2040) $(SERVICES) $(UMQTT) check ## rules, both interpreters, host, bench; long campaigns by a sample
+	@$(PY) -m pytest tests/portable tests/host tests/hil -n 3 --dist loadgroup
 	@$(PY) tools/run_portable.py --rp2040 $(ON_IMAGE:%=tests/portable/test_%.py)
 	@$(PY) tools/run_portable.py --micropython $(MPY)
 
+nightly: setup $(RP2040) $(SERVICES) $(UMQTT) check ## all tests with the whole of their campaigns: every cut, every bit (an hour)
+	@CELLWALL_WHOLE=1 $(PY) -m pytest tests/portable tests/host tests/hil -n 3 --dist loadgroup
+	@$(PY) tools/run_portable.py --rp2040
+	@$(PY) tools/run_portable.py --micropython $(MPY)
+
 rp2040: setup $(RP2040) ## the RP2040 image in its emulator: tests, portable tests, figures (half an hour)
-	@$(PY) -m pytest tests/hil/test_rp2040*.py tests/hil/test_provision*.py tests/rp2040
+	@CELLWALL_WHOLE=1 $(PY) -m pytest tests/hil/test_rp2040*.py tests/hil/test_provision*.py tests/rp2040
 	@$(PY) tools/run_portable.py --rp2040
 	@$(PY) tools/bench.py --only '^rp2040'
 

@@ -5,10 +5,33 @@ import gc
 import pytest
 
 from hil.cryptolib_shim import install
+from tests.campaign import WHOLE
 
 install()
 
 _module: list[object] = [None]
+
+
+# Files that one worker runs: two emulated boards at once would crawl, and what mostly waits for
+# clocks and processes leaves the processor to the others.
+EMULATOR = ("test_rp2040", "test_provision")
+WAITING = (
+    "test_cable", "test_console_command", "test_flash", "test_panel_mqtt", "test_panel_postgres",
+    "test_panel_service", "test_recursion_service", "test_replay_lines", "test_stopped",
+    "test_support_on_building")
+
+
+@pytest.hookimpl(tryfirst=True)  # before xdist looks for groups
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Make the groups, and leave long campaigns to `make nightly`."""
+    for item in items:
+        for group, names in (("emulator", EMULATOR), ("waiting", WAITING)):
+            if item.path.name.startswith(names):
+                item.add_marker(pytest.mark.xdist_group(group))
+    long = [] if WHOLE else [one for one in items if one.get_closest_marker("whole")]
+    if long:
+        config.hook.pytest_deselected(items=long)
+        items[:] = [one for one in items if one not in long]
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -14,6 +14,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -206,6 +207,8 @@ def main(argv: list[str] | None = None) -> int:
     target.add_argument("--micropython", type=Path, help="the unix port's binary")
     target.add_argument("--rp2040", action="store_true", help="the emulated Raspberry Pi Pico")
     parser.add_argument("--boards", type=int, default=2, help="emulated boards at a time")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1,
+                        help="files at a time under the unix port")
     parser.add_argument("files", nargs="*", type=Path, help="default: all of tests/portable")
     arguments = parser.parse_args(argv)
     files = [path.absolute() for path in arguments.files or sorted(FOLDER.glob("test_*.py"))]
@@ -218,7 +221,8 @@ def main(argv: list[str] | None = None) -> int:
         passed, failed = report(run_on_boards(jobs, max(1, arguments.boards)))
     else:
         micropython = arguments.micropython.absolute()
-        passed, failed = report(run_file(micropython, path) for path in files)
+        with ThreadPoolExecutor(max(1, arguments.jobs)) as pool:
+            passed, failed = report(pool.map(lambda path: run_file(micropython, path), files))
     for line in left_out:
         print(f"not on the board: {line}")
     print(f"{passed} passed, {failed} failed"

@@ -34,8 +34,9 @@ def profile_of(elements: Iterable[dict[str, Any]]) -> dict[str, Any]:
     """Return the profile of an aggregate of elements with these profiles.
 
     Powers and energies are sums of nameplates, the response is the slowest with the hop. A class
-    of service is offered when every element that takes part in anything offers it: what is told
-    of an aggregate is one power, which then holds for each of its classes. Cells, currents and
+    of service is offered when every element that takes part in anything offers it, and when the
+    aggregate itself is fast enough for it: what is told of an aggregate is one power, which then
+    holds for each of its classes. Cells, currents and
     temperatures are the elements' own matter; their fields are as wide as the contract allows.
     Raises RangeError without any element.
     """
@@ -45,6 +46,10 @@ def profile_of(elements: Iterable[dict[str, Any]]) -> dict[str, Any]:
     services = 0xFFFF
     for one in parts:
         services &= one["services"]
+    response_ms = min(RESPONSE_MS_MAX, HOP_MS + max(one["response_ms"] for one in parts))
+    for service, limit_ms in codes.SERVICE_RESPONSE_MS:
+        if response_ms > limit_ms:
+            services &= ~service
     if not services:
         raise RangeError("no class of service that all elements offer", 0)
 
@@ -68,7 +73,7 @@ def profile_of(elements: Iterable[dict[str, Any]]) -> dict[str, Any]:
         "role": f"{AGGREGATE_ROLE}{1 + max(map(depth_of, parts))}",
         "discharge_bp_at_soc": [], "charge_bp_at_soc": [],
         "capacity_mah": total("capacity_mah", CAPACITY_MAH_MAX), "reserve_soc_bp": 0,
-        "response_ms": min(RESPONSE_MS_MAX, HOP_MS + max(one["response_ms"] for one in parts)),
+        "response_ms": response_ms,
         "thermal_window_s": 0, "thermal_mwh_max": 0, "thermal_rise_mdegc_max": 0,
         "swing_window_s": 0, "swing_bp_max": 0, "day_cycles_milli_max": 0, "monitor_only": False}
 

@@ -46,11 +46,3 @@ def run_small(scenario: ScenarioModel, out: Path, seed: int = 1, clock: str = "v
     if change is not None:
         change(session)
     return session.execute()
-
-
-@pytest.hookimpl(tryfirst=True)  # before xdist looks for groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give every test with an emulated board to one worker: two boards at once would crawl."""
-    for item in items:
-        if item.path.name.startswith(("test_rp2040", "test_provision")):
-            item.add_marker(pytest.mark.xdist_group("emulator"))

@@ -62,7 +62,7 @@ def notices(trial: Trial) -> list[dict[str, Any]]:
     return out
 
 
-@pytest.mark.parametrize("rest_ms", [REST_MS, 20_000])
+@pytest.mark.parametrize("rest_ms", [REST_MS, pytest.param(20_000, marks=pytest.mark.whole)])
 def test_a_bms_that_says_55_where_30_is_usable(tmp_path: Path, micropython: Path,
                                                rest_ms: int) -> None:
     trial = Emptying(scenario(soc_pct=30, bms_soc_error_pct=25), 3, tmp_path / "trial")
@@ -106,6 +106,7 @@ def test_an_imbalanced_pack_ends_with_its_weakest_cell(tmp_path: Path, micropyth
     assert seen["end"]["trip_cause"] == codes.TRIP_NONE
 
 
+@pytest.mark.whole
 def test_a_bms_that_drifts_is_flagged_before_its_error_is_dispatched(
         tmp_path: Path, micropython: Path) -> None:
     # 15 % a month, sixteen days on: simulated as the drift so far, and going on at that pace

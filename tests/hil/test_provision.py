@@ -182,6 +182,7 @@ def test_what_is_wrong_before_enrolment_has_its_next_step(installed: Path,
         assert checks["clock set"]["verdict"] == checks["FETs move"]["verdict"] == "skip"
 
 
+@pytest.mark.whole
 def test_what_goes_wrong_later_has_its_next_step(enrolled: tuple[Path, Path],
                                                   tmp_path: Path) -> None:
     with at_work(enrolled, tmp_path) as (pico, site):

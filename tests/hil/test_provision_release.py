@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import cbor2
+import pytest
 
 from element.protocol import codes, schema
 from host_tools import codec
@@ -31,6 +32,7 @@ def tripped(pico: TappedPico) -> None:
     assert pico.happens(lambda: pico.up()["trip"] == "interlock input", 10)
 
 
+@pytest.mark.whole
 def test_a_trip_is_released_when_its_cause_has_gone(tmp_path: Path) -> None:
     path, site = tmp_path / "flash.bin", tmp_path / "site"
     install(path)

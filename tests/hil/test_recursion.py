@@ -10,13 +10,21 @@ import pytest
 from element.protocol import codes, schema
 from element.protocol.errors import Error, RangeError, SignatureError
 from hil.swarm.specs import converters, mixed
+from hil.swarm.specs import profile_of as element_profile
 from host_tools import codec
 from host_tools.attest import standing
 from host_tools.attest.archive import Verifier
 from host_tools.attest.log import BELOW_KIND
 from host_tools.attest.provenance import check, walk
 from host_tools.cli.statement_command import read_source
-from host_tools.identity.aggregate import admit, make_request, profile_of, read_grant, read_request
+from host_tools.identity.aggregate import (
+    HOP_MS,
+    admit,
+    make_request,
+    profile_of,
+    read_grant,
+    read_request,
+)
 from host_tools.identity.credentials import Trust
 from host_tools.identity.issuer import Issuer
 from host_tools.ledger.dispatches import ACCEPTED
@@ -33,6 +41,21 @@ def plant(folder: Path) -> tuple[Level, Level, Level, list[Level]]:
     building = Level("building", folder, floors, zone=7)
     campus = Level("campus", folder, [building], zone=8)
     return Level("plant", folder, [campus]), campus, building, floors
+
+
+def test_an_aggregate_offers_what_all_its_elements_offer_and_it_is_fast_enough_for() -> None:
+    fast = element_profile(codes.KIND_CONVERTER, "LFP", 16, 5000) | {"services": 0x3F}
+    limits = dict(codes.SERVICE_RESPONSE_MS)
+    for response_ms in (500, 900, 3900, 59_900):
+        offered = profile_of([fast | {"response_ms": 100}, fast | {"response_ms": response_ms}])
+        assert offered["response_ms"] == response_ms + HOP_MS
+        assert offered["services"] == sum(
+            one for one, limit_ms in limits.items() if response_ms + HOP_MS <= limit_ms)
+    slow = fast | {"response_ms": 600_000, "services": codes.SERVICE_FREQUENCY}
+    with pytest.raises(RangeError):
+        profile_of([slow])
+    few = codes.SERVICE_REGULATION | codes.SERVICE_ENERGY
+    assert profile_of([fast, fast | {"services": few}])["services"] == few
 
 
 def test_a_setpoint_at_the_top_moves_the_elements_at_the_bottom(tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from host_tools.attest.audit_check import (
 )
 from host_tools.attest.bundle import Holdings
 from host_tools.attest.verifier import Refused, verify_bundle
+from tests.campaign import BIT_STEP
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +69,7 @@ def test_every_flipped_bit_of_an_audit_is_refused() -> None:
     data = audit.build_audit(Holdings(building.entries), 1, 5, building.authorities.aggregator,
                              LATER_MS, b"a challenge")
     assert _verify(data, building).audit
-    for bit in range(len(data) * 8):
+    for bit in range(0, len(data) * 8, BIT_STEP):
         changed = bytearray(data)
         changed[bit >> 3] ^= 1 << (bit & 7)
         _refusal(bytes(changed), building)

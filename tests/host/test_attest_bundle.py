@@ -18,6 +18,7 @@ from host_tools.attest.bundle import Choice, Holdings
 from host_tools.attest.verifier import Refused, Trust, verify_bundle
 from host_tools.identity.keys import make_key_pair, public_from_raw
 from host_tools.identity.revocation import Revocation, sign_list
+from tests.campaign import BIT_STEP
 
 INTERVALS, LEAVES, ELEMENTS = 8, 12, 6
 
@@ -158,7 +159,7 @@ def test_any_subset_holds_and_is_encoded_one_way(building, holdings, data) -> No
 def test_every_flipped_bit_is_refused(small) -> None:
     building, data = small
     assert verify_bundle(data, building.trust).records
-    for bit in range(len(data) * 8):
+    for bit in range(0, len(data) * 8, BIT_STEP):
         changed = bytearray(data)
         changed[bit >> 3] ^= 1 << (bit & 7)
         _refusal(bytes(changed), building.trust)

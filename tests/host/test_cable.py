@@ -15,7 +15,7 @@ from host_tools.cli import main as cli
 from host_tools.cli.board_commands import shown
 from host_tools.identity.site import Site
 from host_tools.provision.cable import Cable, RefusedError
-from host_tools.provision.doctor import FAILED, PASSED, Check
+from host_tools.provision.doctor import FAILED, PASSED, Check, Doctor
 from host_tools.provision.enrol import load_profile
 
 from .memory_element import MemoryElement, on_a_pty
@@ -285,9 +285,10 @@ def test_a_frame_that_was_damaged_once_is_no_noise(
     element: MemoryElement, site: Site, count: int, verdict: str, detail: str,
 ) -> None:
     element.frames_to_damage = count
-    _, out, _ = run("doctor", element.port, "--site", str(site.folder), "--json")
-    link = next(one for one in json.loads(out) if one["name"] == "link, both ways")
-    assert link["verdict"] == verdict and link["detail"].startswith(detail), link
+    with Cable(element.port, site.keyring()) as cable:
+        checks = Doctor(cable, site, False, 0, lambda words: None).run()
+        link = next(one for one in checks if one.name == "link, both ways")
+    assert (link.verdict, link.detail.startswith(detail)) == (verdict, True), link
 
 
 def test_the_doctor_knows_maintenance_and_the_site(element: MemoryElement, site: Site,
