@@ -62,6 +62,12 @@ class Elements:
 
     def start(self) -> None:
         """Start it, on the ports of before when there were any."""
+        # another test that looks for free ports may hold one of them for a moment
+        until(self._serves)
+        self.report()  # answered once everything is enrolled
+
+    def _serves(self) -> bool:
+        """Start it and take its lines; False when it did not get its ports."""
         where = ["--mqtt", self._mqtt]
         if not self._mqtt:
             base = int(self.lines[0]["line"].rsplit(":", 1)[1]) if self.lines \
@@ -73,8 +79,12 @@ class Elements:
              "--site", str(self.folder / "site")],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment(), cwd=ROOT)
         assert self.process.stdout is not None
-        self.lines = [json.loads(self.process.stdout.readline()) for _ in range(self._count)]
-        self.report()  # answered once everything is enrolled
+        said = [self.process.stdout.readline() for _ in range(self._count)]
+        if not all(said):
+            self.stop()
+            return False
+        self.lines = [json.loads(line) for line in said]
+        return True
 
     def say(self, **command: Any) -> None:
         """Switch faults."""

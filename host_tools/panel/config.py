@@ -20,7 +20,8 @@ from host_tools.yaml_model import Strict
 Share = Annotated[float, Field(ge=0, le=100)]
 FileName = Annotated[Path, Field(strict=False)]  # YAML has no paths
 # A path in the grid, from the substation down: north/feeder-3/transformer-12.
-Place = Annotated[str, Field(max_length=256, pattern=r"^([^/\s]+(/[^/\s]+)*)?$")]
+Place = Annotated[str, Field(
+    max_length=256, pattern=r"^([^/\x00-\x20]+(/[^/\x00-\x20]+)*)?$")]
 ServiceName = Literal["regulation", "energy", "test", "frequency", "backup", "capacity"]
 
 

@@ -200,7 +200,7 @@ def test_a_hostile_link_changes_nothing_and_is_counted(small: ScenarioModel, tmp
 def test_the_real_clock_runs_the_same_firmware(small: ScenarioModel, tmp_path: Path,
                                                micropython: Path) -> None:
     phases = [phase.model_copy(update={"duration_s": seconds})
-              for phase, seconds in zip(small.phases, (20, 40, 10), strict=True)]
+              for phase, seconds in zip(small.phases, (20, 48, 10), strict=True)]
     _, results = run_small(small.model_copy(update={"phases": phases}), tmp_path / "run",
                            clock="real")
     ramp = next(one for one in results["segments"] if one["name"] == "ramp")

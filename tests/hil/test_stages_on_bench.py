@@ -281,7 +281,7 @@ def test_a_bad_line_is_ridden_through(tmp_path: Path, micropython: Path) -> None
 def test_real_time_has_a_third_line(tmp_path: Path, micropython: Path) -> None:
     short = scenario(tmp_path, "sunspec")
     phases = [phase.model_copy(update={"duration_s": seconds})
-              for phase, seconds in zip(short.phases, (21, 36, 6), strict=True)]
+              for phase, seconds in zip(short.phases, (21, 48, 6), strict=True)]
     run, results = run_small(short.model_copy(update={"phases": phases}), tmp_path / "run",
                              clock="real")
     assert ramp_e1(results) < 10 and telemetry(run)["trip_cause"] == codes.TRIP_NONE

@@ -234,6 +234,7 @@ class Run:
         self.pairs = pairs
         self.more = more
         self.random = Random(seed)
+        self.cut_random = Random(seed + 1000)  # what is cut changes nothing of what is written
         self.cut_count = self.state_count = self.torn_count = self.pair_count = 0
         self.full_count = 0
         self.checked = None
@@ -281,17 +282,17 @@ class Run:
                 self.torn_count += torn > 0
             self.checked = (files, len(self.written), life.acked)
         for _ in range(self.pairs):
-            content = contents[self.random.below(len(contents))]
+            content = contents[self.cut_random.below(len(contents))]
             self.cut_twice(flash.after(path, content))
         life.select()
 
     def cut_twice(self, files):
         """Start again, cut the power a second time within the first records."""
-        at = 1 + self.random.below(13)
+        at = 1 + self.cut_random.below(13)
 
         def cut(flash, path, contents):
             if flash.operation_count == at:
-                flash.cut(path, contents[self.random.below(len(contents))])
+                flash.cut(path, contents[self.cut_random.below(len(contents))])
 
         flash = Flash(self.medium, files, cut, at)
         life = Life(flash, dict(self.written), self.life.acked)
