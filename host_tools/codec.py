@@ -13,7 +13,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, utils
 
-from element.protocol import cbor, cose, schema, trust
+from element.protocol import cbor, cose, rare, schema, trust
 from element.protocol.errors import DecodeError, RangeError, SignatureError
 from host_tools.identity.keys import PrivateKey, public_from_raw
 
@@ -127,7 +127,7 @@ class _Plan:
 
 
 # Messages are flat arrays of scalars; one with a list in it would have no plan.
-_PLANS = {kind: _Plan(kind) for kind in schema.MESSAGE_KINDS
+_PLANS = {kind: _Plan(kind) for kind in rare.MESSAGE_KINDS
           if all(column[1] not in (schema.MAP, schema.INTS) for column in schema.table_of(kind))}
 
 

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from element.protocol import cbor, cose, framing, schema
+from element.protocol import cbor, cose, framing, rare, schema
 from element.protocol.errors import Error
 from hil.devices import BMS_FAMILIES
 
@@ -56,7 +56,7 @@ def _example(field_type: int, low: Any, high: int) -> Any:
 def messages() -> list[bytes]:
     """Return one valid encoding of every session and link message."""
     out = []
-    for kind in schema.MESSAGE_KINDS:
+    for kind in rare.MESSAGE_KINDS:
         fields = {row[0]: _example(*row[1:]) for row in schema.table_of(kind)}
         out.append(cbor.encode(schema.message_to_wire(kind, fields)))
     return out

@@ -11,7 +11,7 @@ from typing import Any
 from element.crypto import p256
 from element.crypto.hmac import hmac_sha256
 from element.link.host_port import HostPort, Peer
-from element.protocol import cbor, codes, cose, schema, trust
+from element.protocol import cbor, codes, cose, rare, schema, trust
 from element.protocol.exporter import Exporter
 from element.protocol.framing import encode_frame
 from element.protocol.sealed import SealedSession
@@ -139,7 +139,7 @@ def host_port(data: bytes) -> bool:
         return lambda fields: taken.append(cbor.encode(schema.message_to_wire(kind, fields)))
 
     handlers: dict[int, Any] = port.handlers
-    for kind in schema.MESSAGE_KINDS:
+    for kind in rare.MESSAGE_KINDS:
         if kind != schema.WHO:
             handlers[kind] = handler(kind)
     uart.rx = data + b"\x00" + (encode_frame(data) if data else b"")

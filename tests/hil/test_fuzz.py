@@ -12,6 +12,7 @@ from element.protocol import (
     edhoc_initiator,
     edhoc_responder,
     framing,
+    rare,
     schema,
     sealed,
 )
@@ -102,7 +103,7 @@ def test_a_bms_reader_without_a_checksum_is_found(monkeypatch):
 def test_a_port_that_takes_a_setpoint_in_the_clear_is_found(monkeypatch):
     wire = cbor.encode(schema.message_to_wire(schema.TRIP, {"cause": 1, "zone": 0}))
     assert targets.TARGETS["host_port"](framing.encode_frame(wire)) is False
-    monkeypatch.setattr(schema, "LINK_KINDS", schema.MESSAGE_KINDS)
+    monkeypatch.setattr(schema, "LINK_KINDS", rare.MESSAGE_KINDS)
     with pytest.raises(defect.DefectError):
         targets.TARGETS["host_port"](framing.encode_frame(wire))
 

@@ -15,7 +15,7 @@ import cbor2
 import pycddl
 import pytest
 
-from element.protocol import cbor, cose, encrypt0, schema, trust
+from element.protocol import cbor, cose, encrypt0, rare, schema, trust
 from element.protocol.errors import DecodeError
 from host_tools import codec
 
@@ -31,7 +31,7 @@ zcbor.namedtuple = functools.partial(collections.namedtuple, rename=True)
 CDDL = pathlib.Path(__file__).parents[2] / "firmware/element/protocol/messages.cddl"
 KID = b"12345678"
 
-STATEMENT_KINDS = schema.STATEMENT_KINDS + tuple(trust.TYP)
+STATEMENT_KINDS = rare.STATEMENT_KINDS + tuple(trust.TYP)
 
 # The rule of every kind; the payloads of statements, the arrays of messages.
 RULES = {
@@ -181,7 +181,7 @@ def our_verdict(kind: int, data: bytes) -> bool:
 
 
 def test_every_kind_has_a_rule():
-    assert set(RULES) == set(STATEMENT_KINDS) | set(schema.MESSAGE_KINDS)
+    assert set(RULES) == set(STATEMENT_KINDS) | set(rare.MESSAGE_KINDS)
 
 
 @pytest.mark.parametrize("kind", RULES, ids=RULES.get)

@@ -6,7 +6,7 @@ from typing import Any
 import cbor2
 import pytest
 
-from element.protocol import cbor, schema
+from element.protocol import cbor, rare, schema
 from element.protocol.errors import DecodeError, Error, RangeError
 from host_tools import codec
 
@@ -43,7 +43,7 @@ def slow_decode(payload: bytes) -> Any:
     return schema.message_from_wire(codec.loads(payload))
 
 
-@pytest.mark.parametrize("kind", schema.MESSAGE_KINDS)
+@pytest.mark.parametrize("kind", rare.MESSAGE_KINDS)
 def test_every_field_at_its_edges_is_taken_or_refused_alike(kind: int) -> None:
     for name, field_type, low, high in schema.table_of(kind):
         for value in edges(field_type, low, high):

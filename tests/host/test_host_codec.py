@@ -9,12 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from element.crypto import p256
-from element.protocol import cbor, cose, schema, trust
+from element.protocol import cbor, cose, rare, schema, trust
 from element.protocol.errors import DecodeError, RangeError, SignatureError
 from host_tools import codec
 
-STATEMENT_KINDS = schema.STATEMENT_KINDS + tuple(trust.TYP)
-KINDS = STATEMENT_KINDS + schema.MESSAGE_KINDS
+STATEMENT_KINDS = rare.STATEMENT_KINDS + tuple(trust.TYP)
+KINDS = STATEMENT_KINDS + rare.MESSAGE_KINDS
 SECRET = bytes(range(1, 33))
 PRIVATE = ec.derive_private_key(int.from_bytes(SECRET, "big"), ec.SECP256R1())
 PUBLIC = p256.public_key(SECRET)

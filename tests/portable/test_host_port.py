@@ -16,7 +16,7 @@ from panel import (
 from element.clock import Clock
 from element.crypto.worker import Worker
 from element.link.host_port import SKEW_S, WHO_PERIOD_MS_MIN, HostPort
-from element.protocol import cbor, codes, schema
+from element.protocol import cbor, codes, rare, schema
 from element.protocol.errors import SignatureError
 from element.protocol.framing import encode_frame
 
@@ -58,7 +58,7 @@ class Bench:
                              self.clock, self.lines.append)
         self.host = Host(self.hal.link_uart)
         self.taken = []
-        for kind in schema.MESSAGE_KINDS:
+        for kind in rare.MESSAGE_KINDS:
             if kind != schema.WHO:
                 self.port.handlers[kind] = self._handler(kind)
 

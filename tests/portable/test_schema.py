@@ -3,7 +3,7 @@
 from element.protocol import cbor, rare, schema
 from element.protocol.errors import DecodeError, RangeError
 
-KINDS = schema.STATEMENT_KINDS + schema.MESSAGE_KINDS
+KINDS = rare.STATEMENT_KINDS + rare.MESSAGE_KINDS
 
 
 def row_of(row):
@@ -51,13 +51,13 @@ def fields_of(kind, end):
 
 
 def to_wire(kind, fields):
-    if kind in schema.STATEMENT_KINDS:
+    if kind in rare.STATEMENT_KINDS:
         return schema.statement_to_wire(schema.table_of(kind), fields)
     return schema.message_to_wire(kind, fields)
 
 
 def from_wire(kind, wire):
-    if kind in schema.STATEMENT_KINDS:
+    if kind in rare.STATEMENT_KINDS:
         return schema.statement_from_wire(schema.table_of(kind), wire)
     got, fields = schema.message_from_wire(wire)
     assert got == kind
@@ -73,10 +73,10 @@ def refused(error, function, *args):
 
 
 def test_the_kinds_are_those_of_the_design():
-    assert len(schema.STATEMENT_KINDS) == 8 and len(schema.MESSAGE_KINDS) == 25
-    assert set(schema.STATEMENT_TYP) == set(schema.STATEMENT_KINDS)
+    assert len(rare.STATEMENT_KINDS) == 8 and len(rare.MESSAGE_KINDS) == 25
+    assert set(schema.STATEMENT_TYP) == set(rare.STATEMENT_KINDS)
     assert len(set(schema.STATEMENT_TYP.values())) == 8
-    assert set(schema.SESSION_KINDS) | set(schema.LINK_KINDS) == set(schema.MESSAGE_KINDS)
+    assert set(schema.SESSION_KINDS) | set(schema.LINK_KINDS) == set(rare.MESSAGE_KINDS)
     assert not set(schema.SESSION_KINDS) & set(schema.LINK_KINDS)
     # what moves energy or trips is never a link message
     for kind in (schema.SETPOINT, schema.TRIP, schema.RELEASE, schema.TIME_SYNC):
@@ -103,7 +103,7 @@ def test_every_field_refuses_one_past_its_range_both_ways():
                 assert refused((RangeError, DecodeError, TypeError), to_wire, kind, fields) \
                     or field_type == schema.MAP, (kind, name, wrong)
                 wire = to_wire(kind, good)
-                wire[row[0] if kind in schema.STATEMENT_KINDS else index + 1] = wrong
+                wire[row[0] if kind in rare.STATEMENT_KINDS else index + 1] = wrong
                 assert refused(DecodeError, from_wire, kind, wire), (kind, name, wrong)
                 count += 1
     assert count > 500

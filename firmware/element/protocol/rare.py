@@ -105,3 +105,6 @@ TABLES = {
         (5, "list_sha256", BYTES, 32, 32),
     ),
 }
+
+STATEMENT_KINDS = tuple(sorted(schema.STATEMENT_TYP))
+MESSAGE_KINDS = schema.SESSION_KINDS + schema.LINK_KINDS

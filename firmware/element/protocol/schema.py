@@ -88,9 +88,27 @@ UPDATE_DATA_SIZE_MAX = 1024
 # public key (32).
 PIN_SIZE = 100
 
+# Fields that are alike, and the negatives of large numbers, are one object each: every other one
+# would take 32 bytes of a board's heap.
+_POWER_LOW = -POWER
+_INT32_LOW = -INT32
+_ELEMENT_ID = (1, "element_id", BYTES, 8, 8)
+_COUNTER = (2, "counter", INT, 1, U32)
+_PREVIOUS = (3, "previous_hash", BYTES, 32, 32)
+_CHALLENGE = (("challenge", BYTES, 8, 32),)
+_EDHOC = (("message", BYTES, 1, 256),)
+_STATEMENT = (("statement", BYTES, 1, 2048),)
+_POWER_MW = ("power_mw", INT, _POWER_LOW, POWER)
+_SEQUENCE = ("sequence", INT, 1, U32)
+_OFFSET = ("offset", INT, 0, INT32)
+_INDEX = ("index", INT, 0, 255)
+_ACCEPTED = ("accepted", BOOL, 0, 1)
+_CODE = ("code", TEXT, 0, 48)  # "" is yes
+_HOST_NONCE = ("host_nonce", BYTES, 16, 16)
+
 _STATEMENTS = {
     ANNOUNCEMENT: (
-        (1, "element_id", BYTES, 8, 8),
+        _ELEMENT_ID,
         (2, "challenge", BYTES, 8, 32),
         (3, "credential", BYTES, 1, 1024),
         (4, "board", TEXT, 1, 32),
@@ -102,34 +120,34 @@ _STATEMENTS = {
         (10, "counter", INT, 0, U32),
     ),
     EXECUTION_RECORD: (
-        (1, "element_id", BYTES, 8, 8),
-        (2, "counter", INT, 1, U32),
-        (3, "previous_hash", BYTES, 32, 32),
+        _ELEMENT_ID,
+        _COUNTER,
+        _PREVIOUS,
         (4, "dispatch_id", INT, 0, U32),
         (5, "start_unix_ms", INT, 0, TIME),
         (6, "end_unix_ms", INT, 0, TIME),
-        (7, "instructed_mw_mean", INT, -POWER, POWER),
-        (8, "realized_mw_mean", INT, -POWER, POWER),
-        (9, "realized_mw_min", INT, -POWER, POWER),
-        (10, "realized_mw_max", INT, -POWER, POWER),
+        (7, "instructed_mw_mean", INT, _POWER_LOW, POWER),
+        (8, "realized_mw_mean", INT, _POWER_LOW, POWER),
+        (9, "realized_mw_min", INT, _POWER_LOW, POWER),
+        (10, "realized_mw_max", INT, _POWER_LOW, POWER),
         (11, "energy_mwh", INT, -ENERGY, ENERGY),
         (12, "soc_bp_start", INT_OR_NONE, 0, 10000),
         (13, "soc_bp_end", INT_OR_NONE, 0, 10000),
         (14, "quality", INT, 0, 0xFFFF),
     ),
     SAFETY_EVENT: (
-        (1, "element_id", BYTES, 8, 8),
-        (2, "counter", INT, 1, U32),
-        (3, "previous_hash", BYTES, 32, 32),
+        _ELEMENT_ID,
+        _COUNTER,
+        _PREVIOUS,
         (4, "cause", INT, 0, 255),
         (5, "at_unix_ms", INT, 0, TIME),
-        (6, "value", INT, -INT32, INT32),
-        (7, "limit", INT, -INT32, INT32),
+        (6, "value", INT, _INT32_LOW, INT32),
+        (7, "limit", INT, _INT32_LOW, INT32),
         (8, "released", BOOL, 0, 1),
         (9, "index", INT_OR_NONE, 0, 255),  # of the cell or thermometer, from 0
     ),
     RELEASE_ORDER: (
-        (1, "element_id", BYTES, 8, 8),
+        _ELEMENT_ID,
         (2, "order_number", INT, 1, U32),
         (3, "issued_unix_ms", INT, 0, TIME),
         (4, "cause", INT, 1, 255),
@@ -137,28 +155,28 @@ _STATEMENTS = {
 }
 
 _MESSAGES = {
-    INTERROGATE: (("challenge", BYTES, 8, 32),),
+    INTERROGATE: _CHALLENGE,
     SETPOINT: (
         ("dispatch_id", INT, 1, U32),
-        ("sequence", INT, 1, U32),
-        ("power_mw", INT, -POWER, POWER),
+        _SEQUENCE,
+        _POWER_MW,
         ("service", INT, 0, 0xFFFF),
         ("start_unix_ms", INT, 0, TIME),
         ("lease_ms", INT, 0, 0xFFFF),
     ),
     ACK: (
         ("sequence", INT, 0, U32),
-        ("accepted", BOOL, 0, 1),
+        _ACCEPTED,
         ("reason", INT, 0, 255),
-        ("limit", INT_OR_NONE, -POWER, POWER),
+        ("limit", INT_OR_NONE, _POWER_LOW, POWER),
     ),
     TELEMETRY: (
         ("at_unix_ms", INT, 0, TIME),
         ("state", INT, 0, 5),
         ("inhibits", INT, 0, 0xFFFF),
         ("trip_cause", INT, 0, 255),
-        ("power_mw", INT, -POWER, POWER),
-        ("instructed_mw", INT, -POWER, POWER),
+        _POWER_MW,
+        ("instructed_mw", INT, _POWER_LOW, POWER),
         ("power_mw_discharge_ready", INT, 0, POWER),
         ("power_mw_charge_ready", INT, 0, POWER),
         # what every envelope still has room for
@@ -196,31 +214,31 @@ _MESSAGES = {
         ("zone", INT, 0, 0xFFFF),
     ),
     RELEASE: (("order", BYTES, 1, 512),),
-    STATEMENT: (("statement", BYTES, 1, 2048),),
+    STATEMENT: _STATEMENT,
     STATEMENT_ACK: (("counter", INT, 0, U32),),
     OWNER_LIMIT: (
         ("owner", TEXT, 1, 16),
-        ("sequence", INT, 1, U32),
+        _SEQUENCE,
         ("power_mw_discharge_max", INT, 0, POWER),
         ("power_mw_charge_max", INT, 0, POWER),
         ("lease_ms", INT, 0, 86_400_000),
     ),
     UPDATE: (
         ("operation", INT, 0, 2),
-        ("index", INT, 0, 255),  # 0: the list of files; 1 and on: its files
-        ("offset", INT, 0, INT32),
+        _INDEX,  # 0: the list of files; 1 and on: its files
+        _OFFSET,
         ("data", BYTES, 0, UPDATE_DATA_SIZE_MAX),
     ),
     UPDATE_ANSWER: (
-        ("index", INT, 0, 255),  # where to go on
-        ("offset", INT, 0, INT32),
-        ("code", TEXT, 0, 48),  # "" is yes
+        _INDEX,  # where to go on
+        _OFFSET,
+        _CODE,
     ),
     REKEY: (("context", BYTES, 16, 16),),
-    WHO: (("host_nonce", BYTES, 16, 16),),
+    WHO: (_HOST_NONCE,),
     HERE: (
         ("element_id", BYTES, 8, 8),
-        ("host_nonce", BYTES, 16, 16),
+        _HOST_NONCE,
         ("enrolled", BOOL, 0, 1),
         # the newest of each that it has: what is newer may be brought to it (Trust)
         ("credential_unix_s", INT, 0, U32),
@@ -229,7 +247,7 @@ _MESSAGES = {
         ("life_safety_number", INT, 0, U32),
         ("revocation_number", INT, 0, U32),
     ),
-    ENROL_OFFER: (("challenge", BYTES, 8, 32),),
+    ENROL_OFFER: _CHALLENGE,
     ENROL_REPLY: (("request", BYTES, 1, 1024),),
     ENROL_GRANT: (
         ("credential", BYTES, 1, 1024),
@@ -238,24 +256,22 @@ _MESSAGES = {
         ("life_safety", BYTES, PIN_SIZE, PIN_SIZE),
     ),
     ENROL_RESULT: (
-        ("accepted", BOOL, 0, 1),
+        _ACCEPTED,
         ("code", TEXT, 0, 32),
     ),
-    EDHOC_1: (("message", BYTES, 1, 256),),
-    EDHOC_2: (("message", BYTES, 1, 256),),
+    EDHOC_1: _EDHOC,
+    EDHOC_2: _EDHOC,
     EDHOC_3: (("message", BYTES, 1, 1024),),
     EDHOC_ERROR: (("message", BYTES, 1, 128),),
-    TRUST: (("statement", BYTES, 1, 2048),),
+    TRUST: _STATEMENT,
     TRUST_RESULT: (
         ("digest", BYTES, 8, 8),  # the first bytes of the statement's SHA-256
-        ("code", TEXT, 0, 48),  # "" is yes
+        _CODE,
     ),
 }
 
-STATEMENT_KINDS = tuple(sorted(STATEMENT_TYP))
-MESSAGE_KINDS = tuple(sorted(_MESSAGES))
-SESSION_KINDS = tuple([kind for kind in MESSAGE_KINDS if kind < WHO])
-LINK_KINDS = tuple([kind for kind in MESSAGE_KINDS if kind >= WHO])
+SESSION_KINDS = tuple([kind for kind in sorted(_MESSAGES) if kind < WHO])
+LINK_KINDS = tuple([kind for kind in sorted(_MESSAGES) if kind >= WHO])
 
 
 def table_of(kind: int) -> tuple:
