@@ -88,27 +88,33 @@ UPDATE_DATA_SIZE_MAX = 1024
 # public key (32).
 PIN_SIZE = 100
 
-# Fields that are alike, and the negatives of large numbers, are one object each: every other one
-# would take 32 bytes of a board's heap.
+# Negatives of large numbers, and fields that are alike, are one object each: every other one would
+# take 32 bytes of a board's heap.
 _POWER_LOW = -POWER
 _INT32_LOW = -INT32
-_ELEMENT_ID = (1, "element_id", BYTES, 8, 8)
-_COUNTER = (2, "counter", INT, 1, U32)
-_PREVIOUS = (3, "previous_hash", BYTES, 32, 32)
-_CHALLENGE = (("challenge", BYTES, 8, 32),)
-_EDHOC = (("message", BYTES, 1, 256),)
-_STATEMENT = (("statement", BYTES, 1, 2048),)
-_POWER_MW = ("power_mw", INT, _POWER_LOW, POWER)
-_SEQUENCE = ("sequence", INT, 1, U32)
-_OFFSET = ("offset", INT, 0, INT32)
-_INDEX = ("index", INT, 0, 255)
-_ACCEPTED = ("accepted", BOOL, 0, 1)
-_CODE = ("code", TEXT, 0, 48)  # "" is yes
-_HOST_NONCE = ("host_nonce", BYTES, 16, 16)
+
+
+class _Same:
+    """Fields of several tables, by their names."""
+
+    element_id = (1, "element_id", BYTES, 8, 8)
+    counter = (2, "counter", INT, 1, U32)
+    previous_hash = (3, "previous_hash", BYTES, 32, 32)
+    challenge = (("challenge", BYTES, 8, 32),)
+    message = (("message", BYTES, 1, 256),)
+    statement = (("statement", BYTES, 1, 2048),)
+    power_mw = ("power_mw", INT, _POWER_LOW, POWER)
+    sequence = ("sequence", INT, 1, U32)
+    offset = ("offset", INT, 0, INT32)
+    index = ("index", INT, 0, 255)
+    accepted = ("accepted", BOOL, 0, 1)
+    code = ("code", TEXT, 0, 48)  # "" is yes
+    host_nonce = ("host_nonce", BYTES, 16, 16)
+
 
 _STATEMENTS = {
     ANNOUNCEMENT: (
-        _ELEMENT_ID,
+        _Same.element_id,
         (2, "challenge", BYTES, 8, 32),
         (3, "credential", BYTES, 1, 1024),
         (4, "board", TEXT, 1, 32),
@@ -120,9 +126,9 @@ _STATEMENTS = {
         (10, "counter", INT, 0, U32),
     ),
     EXECUTION_RECORD: (
-        _ELEMENT_ID,
-        _COUNTER,
-        _PREVIOUS,
+        _Same.element_id,
+        _Same.counter,
+        _Same.previous_hash,
         (4, "dispatch_id", INT, 0, U32),
         (5, "start_unix_ms", INT, 0, TIME),
         (6, "end_unix_ms", INT, 0, TIME),
@@ -136,9 +142,9 @@ _STATEMENTS = {
         (14, "quality", INT, 0, 0xFFFF),
     ),
     SAFETY_EVENT: (
-        _ELEMENT_ID,
-        _COUNTER,
-        _PREVIOUS,
+        _Same.element_id,
+        _Same.counter,
+        _Same.previous_hash,
         (4, "cause", INT, 0, 255),
         (5, "at_unix_ms", INT, 0, TIME),
         (6, "value", INT, _INT32_LOW, INT32),
@@ -147,7 +153,7 @@ _STATEMENTS = {
         (9, "index", INT_OR_NONE, 0, 255),  # of the cell or thermometer, from 0
     ),
     RELEASE_ORDER: (
-        _ELEMENT_ID,
+        _Same.element_id,
         (2, "order_number", INT, 1, U32),
         (3, "issued_unix_ms", INT, 0, TIME),
         (4, "cause", INT, 1, 255),
@@ -155,18 +161,18 @@ _STATEMENTS = {
 }
 
 _MESSAGES = {
-    INTERROGATE: _CHALLENGE,
+    INTERROGATE: _Same.challenge,
     SETPOINT: (
         ("dispatch_id", INT, 1, U32),
-        _SEQUENCE,
-        _POWER_MW,
+        _Same.sequence,
+        _Same.power_mw,
         ("service", INT, 0, 0xFFFF),
         ("start_unix_ms", INT, 0, TIME),
         ("lease_ms", INT, 0, 0xFFFF),
     ),
     ACK: (
         ("sequence", INT, 0, U32),
-        _ACCEPTED,
+        _Same.accepted,
         ("reason", INT, 0, 255),
         ("limit", INT_OR_NONE, _POWER_LOW, POWER),
     ),
@@ -175,7 +181,7 @@ _MESSAGES = {
         ("state", INT, 0, 5),
         ("inhibits", INT, 0, 0xFFFF),
         ("trip_cause", INT, 0, 255),
-        _POWER_MW,
+        _Same.power_mw,
         ("instructed_mw", INT, _POWER_LOW, POWER),
         ("power_mw_discharge_ready", INT, 0, POWER),
         ("power_mw_charge_ready", INT, 0, POWER),
@@ -214,31 +220,31 @@ _MESSAGES = {
         ("zone", INT, 0, 0xFFFF),
     ),
     RELEASE: (("order", BYTES, 1, 512),),
-    STATEMENT: _STATEMENT,
+    STATEMENT: _Same.statement,
     STATEMENT_ACK: (("counter", INT, 0, U32),),
     OWNER_LIMIT: (
         ("owner", TEXT, 1, 16),
-        _SEQUENCE,
+        _Same.sequence,
         ("power_mw_discharge_max", INT, 0, POWER),
         ("power_mw_charge_max", INT, 0, POWER),
         ("lease_ms", INT, 0, 86_400_000),
     ),
     UPDATE: (
         ("operation", INT, 0, 2),
-        _INDEX,  # 0: the list of files; 1 and on: its files
-        _OFFSET,
+        _Same.index,  # 0: the list of files; 1 and on: its files
+        _Same.offset,
         ("data", BYTES, 0, UPDATE_DATA_SIZE_MAX),
     ),
     UPDATE_ANSWER: (
-        _INDEX,  # where to go on
-        _OFFSET,
-        _CODE,
+        _Same.index,  # where to go on
+        _Same.offset,
+        _Same.code,
     ),
     REKEY: (("context", BYTES, 16, 16),),
-    WHO: (_HOST_NONCE,),
+    WHO: (_Same.host_nonce,),
     HERE: (
         ("element_id", BYTES, 8, 8),
-        _HOST_NONCE,
+        _Same.host_nonce,
         ("enrolled", BOOL, 0, 1),
         # the newest of each that it has: what is newer may be brought to it (Trust)
         ("credential_unix_s", INT, 0, U32),
@@ -247,7 +253,7 @@ _MESSAGES = {
         ("life_safety_number", INT, 0, U32),
         ("revocation_number", INT, 0, U32),
     ),
-    ENROL_OFFER: _CHALLENGE,
+    ENROL_OFFER: _Same.challenge,
     ENROL_REPLY: (("request", BYTES, 1, 1024),),
     ENROL_GRANT: (
         ("credential", BYTES, 1, 1024),
@@ -256,19 +262,21 @@ _MESSAGES = {
         ("life_safety", BYTES, PIN_SIZE, PIN_SIZE),
     ),
     ENROL_RESULT: (
-        _ACCEPTED,
+        _Same.accepted,
         ("code", TEXT, 0, 32),
     ),
-    EDHOC_1: _EDHOC,
-    EDHOC_2: _EDHOC,
+    EDHOC_1: _Same.message,
+    EDHOC_2: _Same.message,
     EDHOC_3: (("message", BYTES, 1, 1024),),
     EDHOC_ERROR: (("message", BYTES, 1, 128),),
-    TRUST: _STATEMENT,
+    TRUST: _Same.statement,
     TRUST_RESULT: (
         ("digest", BYTES, 8, 8),  # the first bytes of the statement's SHA-256
-        _CODE,
+        _Same.code,
     ),
 }
+
+del _Same  # a board needs the place
 
 SESSION_KINDS = tuple([kind for kind in sorted(_MESSAGES) if kind < WHO])
 LINK_KINDS = tuple([kind for kind in sorted(_MESSAGES) if kind >= WHO])
