@@ -6,6 +6,8 @@ MPY := $(BUILD)/bin/micropython
 RP2040 := $(BUILD)/rp2040/firmware.uf2
 SERVICES := $(BUILD)/services/env
 UMQTT := $(BUILD)/umqtt/umqtt/simple.py
+# three workers on two cores: one of them mostly waits (tests/conftest.py)
+ALL_TESTS = $(PY) -m pytest tests/portable tests/host tests/hil -n 3 --dist loadgroup
 # the short form of the portable tests on the image; make rp2040 runs them all
 ON_IMAGE := cbor clock framing interlock lease p256 tick_heap units wire worker
 SCENARIO ?= default
@@ -55,12 +57,12 @@ portable: setup ## the portable tests on MicroPython alone
 	@$(PY) tools/run_portable.py --micropython $(MPY)
 
 test: setup $(RP2040) $(SERVICES) $(UMQTT) check ## rules, both interpreters, host, bench; long campaigns by a sample
-	@$(PY) -m pytest tests/portable tests/host tests/hil -n 3 --dist loadgroup
+	@$(ALL_TESTS)
 	@$(PY) tools/run_portable.py --rp2040 $(ON_IMAGE:%=tests/portable/test_%.py)
 	@$(PY) tools/run_portable.py --micropython $(MPY)
 
 nightly: setup $(RP2040) $(SERVICES) $(UMQTT) check ## all tests with the whole of their campaigns: every cut, every bit (an hour)
-	@CELLWALL_WHOLE=1 $(PY) -m pytest tests/portable tests/host tests/hil -n 3 --dist loadgroup
+	@CELLWALL_WHOLE=1 $(ALL_TESTS)
 	@$(PY) tools/run_portable.py --rp2040
 	@$(PY) tools/run_portable.py --micropython $(MPY)
 

@@ -36,8 +36,8 @@ def profile_of(elements: Iterable[dict[str, Any]]) -> dict[str, Any]:
     Powers and energies are sums of nameplates, the response is the slowest with the hop. A class
     of service is offered when every element that takes part in anything offers it, and when the
     aggregate itself is fast enough for it: what is told of an aggregate is one power, which then
-    holds for each of its classes. Cells, currents and
-    temperatures are the elements' own matter; their fields are as wide as the contract allows.
+    holds for each of its classes. Cells, currents and temperatures are the elements' own matter;
+    their fields are as wide as the contract allows.
     Raises RangeError without any element.
     """
     parts = [one for one in elements if not one["monitor_only"] and one["services"]]

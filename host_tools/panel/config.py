@@ -192,7 +192,6 @@ class SupportModel(Strict):
             return droop("droop", self.dead_band_mhz, self.full_mhz)
         return CURVES.get(self.curve)
 
-
     def responders(self, places: Iterable[str]) -> Responders:
         """Return who responds. places: the elements' own."""
         return Responders.of(self.place, places, self.nearness_steps,

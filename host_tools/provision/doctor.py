@@ -180,18 +180,18 @@ class Doctor:
         A board drops what its host is late to take: where a frame was damaged it is asked again,
         and noise will show again.
         """
-        answered, damaged = False, [0]
+        answered, bad, damaged = False, 0, 0
         for _ in range(WHO_COUNT_MAX):
             answered, bad = self._who()
-            damaged.append(bad)
+            damaged += bad
             if not bad:
                 break
         self._cable.seeks_session = True
-        good = answered and not damaged[-1]
-        again = ", none when asked again" if good and any(damaged) else ""
+        good = answered and not bad
+        again = ", none when asked again" if good and damaged else ""
         return Check("link, both ways", PASSED if good else FAILED,
-                     f"WHO answered by HERE, {sum(damaged)} frames damaged{again}" if answered
-                     else f"WHO was not answered, {sum(damaged)} frames damaged",
+                     f"WHO answered by HERE, {damaged} frames damaged{again}" if answered
+                     else f"WHO was not answered, {damaged} frames damaged",
                      "" if good else "text passes and frames do not: noise, or a program between")
 
     def _who(self) -> tuple[bool, int]:

@@ -10,7 +10,7 @@ from host_tools.support import black_start, modes
 from host_tools.support.black_start import BlackStart
 from host_tools.support.droop import VOLTAGE, Curve, Lead, required_mw
 from host_tools.support.modes import EMERGENCY, ISLANDED, STANDBY, Measurement, Mode, Nominal
-from host_tools.support.share import Responders
+from host_tools.support.share import ANYBODY, Responders
 
 # Power is lent for so long by one measurement; the next one extends it.
 LEND_MS = 2500
@@ -32,8 +32,9 @@ class Support:
                  demand_limit_mw: int | None, lend: Callable[..., Dispatch],
                  extend: Callable[..., bool], finish: Callable[..., Any],
                  tell: Callable[..., None], lead_ms: int = 0,
-                 responders: Responders = Responders()) -> None:  # noqa: B008 (it is frozen)
+                 responders: Responders = ANYBODY) -> None:
         self.responders = responders
+        self._near = responders.to("")  # who responds to where it is measured
         self._lead = Lead(lead_ms)
         self.curve, self.power_mw, self.nominal = curve, power_mw, nominal
         self.demand_limit_mw = demand_limit_mw
@@ -49,8 +50,11 @@ class Support:
 
     def measure(self, measured: Measurement) -> None:
         """Take a measurement; one older than the last is passed over."""
-        if self.measured is None or measured.at_ms >= self.measured.at_ms:
+        before = self.measured
+        if before is None or measured.at_ms >= before.at_ms:
             self.measured = measured
+            if before is None or measured.place != before.place:
+                self._near = self.responders.to(measured.place)
 
     def step(self, now_ms: int, realized_mw: int, ready_mw: int, alarm: bool) -> None:
         """Find the mode and lend what it asks for.
@@ -91,7 +95,7 @@ class Support:
         """Who responds now."""
         if self.mode.name == ISLANDED or self.measured is None:
             return self.responders.whole_building
-        return self.responders.to(self.measured.place)
+        return self._near
 
     def _lend_it(self, now_ms: int) -> None:
         """Keep one instruction in force while there is something to support."""

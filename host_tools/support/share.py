@@ -8,6 +8,7 @@ what an owner keeps for himself (Placement.backup_mwh) is no headroom.
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 
 from host_tools.envelope.policy import Among
 
@@ -46,7 +47,13 @@ class Responders:
 
     def number(self, place: str) -> int:
         """Return a place's number; the building's own for "". Raises ValueError."""
-        return self.places.index(place) if place else 0
+        if place and place not in self._numbers:
+            raise ValueError(f"no such place: {place}")
+        return self._numbers.get(place, 0)
+
+    @cached_property
+    def _numbers(self) -> dict[str, int]:
+        return {place: at for at, place in enumerate(self.places)}
 
     def to(self, event: str) -> Among:
         """Return who responds to an event at a place, "" for the building's own."""
@@ -61,3 +68,6 @@ class Responders:
     def whole_building(self) -> Among:
         """Who carries an island: the healthy, wherever they are."""
         return Among(None, self.soh_bp_min)
+
+
+ANYBODY = Responders()
