@@ -35,6 +35,8 @@ class Recording:
     load_w: list[float] = field(default_factory=list)
     shortfall_w: list[float] = field(default_factory=list)
     elements: dict[str, ElementTrace] = field(default_factory=dict)
+    # The most that a row closed behind its whole second of the run's clock.
+    late_ms_max: int = 0
 
     def rows(self, name: str) -> NDArray[np.int64]:
         """Return the indexes of the rows of a phase."""
@@ -93,6 +95,8 @@ class Sampler:
         meter that integrates would see it.
         """
         dt_ms = now_ms - self._sampled_ms
+        due_ms = ROW_MS * (len(self.recording.phase) + 1)  # a row that was left out counts here
+        self.recording.late_ms_max = max(self.recording.late_ms_max, now_ms - due_ms)
         total_j = 0.0
         for rig in self._site.rigs:
             rig.plant.advance(now_ms)

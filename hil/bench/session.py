@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import subprocess
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from element.protocol.errors import BusError
+from hil.bench.provenance import provenance_of
 from hil.bench.realtime import RealClock
 from hil.bench.run import START_UNIX_MS, Clock, Run, RunResult
 from hil.bench.site import Paths, Site, build_site
@@ -52,20 +52,6 @@ def find_micropython() -> Path:
         if candidate and Path(candidate).exists():
             return Path(candidate).resolve() if candidate != str(checkout) else Path(candidate)
     raise BusError("no MicroPython found", "run `make setup`, or set CELLWALL_MICROPYTHON")
-
-
-def commit_of(folder: Path) -> str:
-    """Return the commit of the checkout that runs, '-dirty' when files differ, or 'unknown'."""
-    def git(*words: str) -> str:
-        return subprocess.run(
-            ["git", "-C", str(folder), *words], capture_output=True, text=True, check=True,
-            timeout=20).stdout.strip()
-
-    try:
-        commit = git("rev-parse", "HEAD")
-        return commit + ("-dirty" if git("status", "--porcelain") else "")
-    except (OSError, subprocess.SubprocessError):
-        return "unknown"
 
 
 def with_hours(scenario: ScenarioModel, hours: float) -> ScenarioModel:
@@ -136,12 +122,16 @@ class Session:
 
     def execute(self) -> tuple[RunResult, dict[str, Any]]:
         """Run, and leave every file in the output folder; returns the run and its results."""
+        planned = self._run.result
+        made_with = provenance_of(  # before the run: of what the boards will load
+            planned.clock_name, [rig.name for rig in planned.site.rigs],
+            planned.scenario.building, self._paths)
         began_s = time.monotonic()
         result = self._run.execute()
         wall_s = time.monotonic() - began_s
         out = self._options.out
         verification = verify_folder(out / STATEMENTS_FOLDER)
-        results = judge(result, verification.as_dict(), commit_of(self._paths.firmware), wall_s)
+        results = judge(result, verification.as_dict(), made_with, wall_s)
         result.recording.write_csv(out / "trace.csv")
         write_report(results, out)
         return result, results

@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 
 from element.protocol import texts
 from hil.bench.faults import EventResult
+from hil.bench.provenance import Provenance
 from hil.bench.run import RunResult
 from hil.metrics.pjm import SAMPLE_S, pjm_score
 from hil.metrics.tracking import e1_pct, e2_pct, rmse_pct
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 # Manual 12 divides by the hour's mean signal; windows without any signal then count as they are.
 PJM_NORMALISER = "hour"
 DECIMALS = 4
@@ -212,59 +213,55 @@ def _value_of(results: dict[str, Any], name: str) -> float | None:
     return float(node) if isinstance(node, (int, float)) else None
 
 
+def limit_of(name: str, value: float | None, bound: float, kind: str) -> dict[str, Any]:
+    """Return a judged limit. kind: 'max' or 'min'; the margin is negative when it is missed.
+
+    A missing value is not met and has no margin.
+    """
+    margin, met = None, False
+    if value is not None:
+        margin = bound - value if kind == "max" else value - bound
+        met = margin >= 0  # before it is rounded
+    return {"name": name, "value": value, "limit": bound, "kind": kind,
+            "margin": _rounded(margin), "met": met}
+
+
 def limits_of(result: RunResult, results: dict[str, Any]) -> list[dict[str, Any]]:
     """Return every limit with its value and whether it was met; a missing figure is not met."""
-    limits = []
-    for limit in result.scenario.limits:
-        value = _value_of(results, limit.value)
-        bound = limit.max if limit.max is not None else limit.min
-        if value is None or bound is None:
-            met = False
-        else:
-            met = value <= bound if limit.max is not None else value >= bound
-        limits.append(
-            {
-                "name": limit.value,
-                "value": value,
-                "limit": bound,
-                "kind": "max" if limit.max is not None else "min",
-                "met": met,
-            }
-        )
-    for event in results["events"]:
-        if event["safe_within_ms"] is not None:
-            value = event["safe_after_ms"]
-            met = value is not None and value <= event["safe_within_ms"]
-            limits.append(
-                {
-                    "name": f"{event['name']}.safe_after_ms",
-                    "value": value,
-                    "limit": event["safe_within_ms"],
-                    "kind": "max",
-                    "met": met,
-                }
-            )
+    limits = [
+        limit_of(limit.value, _value_of(results, limit.value),
+                 limit.max if limit.max is not None else float(limit.min or 0.0),
+                 "max" if limit.max is not None else "min")
+        for limit in result.scenario.limits]
+    limits += [
+        limit_of(f"{event['name']}.safe_after_ms", event["safe_after_ms"],
+                 event["safe_within_ms"], "max")
+        for event in results["events"] if event["safe_within_ms"] is not None]
     restarts = sum(rig.board.restart_count for rig in result.site.rigs)
-    limits.append({"name": "boards.restarts", "value": restarts, "limit": 0, "kind": "max",
-                   "met": restarts == 0})
+    limits.append(limit_of("boards.restarts", restarts, 0, "max"))
     planned = len(result.scenario.events)
     if not result.aborted and len(result.events) != planned:
-        limits.append(
-            {
-                "name": "events.happened",
-                "value": len(result.events),
-                "limit": planned,
-                "kind": "min",
-                "met": False,
-            }
-        )
+        limits.append(limit_of("events.happened", len(result.events), planned, "min"))
     return limits
 
 
+def clock_error_of(result: RunResult) -> tuple[int | None, str]:
+    """Return how far the time of a row may be wrong, ms, and how that is known."""
+    late_ms = result.recording.late_ms_max if result.recording.phase else None
+    if result.clock_name == "virtual":
+        return late_ms, ("rows, events and boards share one simulated clock: the bench wakes all "
+                         "that is due at a moment, and a row closes at its whole second")
+    # the clock is read in whole milliseconds, so what it says may be one behind
+    return (None if late_ms is None else late_ms + 1), (
+        "largest lateness of a row's close against its whole second on the bench's monotonic "
+        "clock, and 1 ms for its resolution; event times are taken on the same clock")
+
+
 def judge(
-    result: RunResult, statements: dict[str, Any], commit: str, wall_s: float
+    result: RunResult, statements: dict[str, Any], made_with: Provenance, wall_s: float
 ) -> dict[str, Any]:
     """Return results.json. statements: the outcome of the offline verification of the run."""
+    clock_error_ms, clock_error_source = clock_error_of(result)
     recording = result.recording
     elements = elements_of(result)
     realized = sum(one["realized_mwh"] for one in elements)
@@ -276,8 +273,13 @@ def judge(
         "scenario": result.scenario.scenario,
         "description": result.scenario.description,
         "seed": result.seed,
-        "commit": commit,
+        "commit": made_with.commit,
+        "firmware_sha256": made_with.firmware_sha256,
+        "rig": made_with.rig,
+        "calibration": made_with.calibration,
         "clock": result.clock_name,
+        "clock_error_ms": clock_error_ms,
+        "clock_error_source": clock_error_source,
         "signal": result.signal_name,
         "simulation": True,  # the plant is modelled on either clock; `clock` says the rest
         "passed": False,

@@ -7,7 +7,7 @@ import re
 import xml.etree.ElementTree as ET
 from typing import Any
 
-from hil.report.text import allowed, limit_margin, number, unit_of, where_of
+from hil.report.text import allowed, number, unit_of, where_of
 
 FAILURES_SHOWN_MAX = 20
 # Characters that XML 1.0 cannot carry, not even escaped.
@@ -49,9 +49,12 @@ class _Suite:
 def junit_xml(results: dict[str, Any]) -> str:
     """Return the document. results: checked against the schema."""
     suite = _Suite(f"cellwall.{results['scenario']}")
-    for key in ("scenario", "seed", "commit", "clock", "signal", "simulated_s"):
+    for key in ("scenario", "seed", "commit", "firmware_sha256", "clock", "clock_error_ms",
+                "signal", "simulated_s"):
         ET.SubElement(suite.properties, "property", {
             "name": key, "value": _clean(str(results[key]))})
+    ET.SubElement(suite.properties, "property", {
+        "name": "rig", "value": _clean(results["rig"]["kind"])})
     stopped = "stopped before its end; the elements are at zero" if results["aborted"] else None
     suite.case("run", "completed", f"{results['simulated_s']} s of the scenario", stopped, "error")
     for limit in results["limits"]:
@@ -75,7 +78,7 @@ def _limit_text(limit: dict[str, Any]) -> str:
     if limit["value"] is None:
         return f"no value, allowed {allowed(limit)}: there is no such figure in this run"
     return (f"value {number(limit['value'])}{unit}, allowed {allowed(limit)}, margin "
-            f"{number(limit_margin(limit))}{unit}")
+            f"{number(limit['margin'])}{unit}")
 
 
 def _event_text(event: dict[str, Any]) -> tuple[str, bool]:

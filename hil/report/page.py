@@ -12,7 +12,6 @@ from hil.report.text import (
     MISSING,
     allowed,
     fixed,
-    limit_margin,
     minutes,
     number,
     unit_of,
@@ -121,11 +120,10 @@ def _tiles(results: dict[str, Any]) -> list[tuple[str, str, str]]:
 
 def _limit_row(limit: dict[str, Any]) -> dict[str, Any]:
     unit = unit_of(limit["name"])
-    margin = limit_margin(limit)
     return {
         "name": limit["name"], "met": limit["met"], "allowed": allowed(limit),
         "value": MISSING if limit["value"] is None else number(limit["value"]) + unit,
-        "margin": MISSING if margin is None else number(margin) + unit,
+        "margin": MISSING if limit["margin"] is None else number(limit["margin"]) + unit,
     }
 
 

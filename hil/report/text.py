@@ -37,14 +37,6 @@ def allowed(limit: dict[str, Any]) -> str:
     return f"{word} {number(limit['limit'])}{unit_of(limit['name'])}"
 
 
-def limit_margin(limit: dict[str, Any]) -> float | None:
-    """Return how far the value is on the good side of the limit; negative when it is missed."""
-    if limit["value"] is None:
-        return None
-    margin = float(limit["limit"] - limit["value"])
-    return margin if limit["kind"] == "max" else -margin
-
-
 def where_of(event: dict[str, Any]) -> str:
     """Return where an event happens: an element, a zone, or the whole building."""
     if event["element"] is not None:

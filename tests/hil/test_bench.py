@@ -36,6 +36,8 @@ def test_a_run_tracks_signs_and_verifies(small: ScenarioModel, tmp_path: Path,
     assert abs(results["energy"]["difference_pct"]) < 3
     assert all(one["setpoints_accepted"] >= 55 for one in results["elements"])
     assert all(one["restarts"] == 0 for one in results["elements"])
+    assert results["clock_error_ms"] == 0
+    assert [one["element"] for one in results["rig"]["boards"]] == ["wall", "cabinet"]
     for name in ("results.json", "report.html", "junit.xml", "trace.csv", "ledger.db"):
         assert (tmp_path / "run" / name).stat().st_size > 0
     assert all(not rig.board.running for rig in run.site.rigs)
@@ -208,3 +210,5 @@ def test_the_real_clock_runs_the_same_firmware(small: ScenarioModel, tmp_path: P
     assert results["statements"]["failed"] == 0
     assert results["statements"]["by_kind"]["record"] >= 12
     assert results["clock"] == "real" and results["simulation"] is True
+    assert results["clock_error_ms"] >= 1 and "monotonic" in results["clock_error_source"]
+    assert results["rig"]["kind"] == "real-time bench"

@@ -65,6 +65,34 @@ def test_a_figure_that_is_missing_misses_its_limit() -> None:
         assert not _limits(LimitModel(value=value, max=100.0), segment)["met"], value
 
 
+def test_a_limit_has_its_margin_on_its_good_side() -> None:
+    segment = {"name": "ramp", "e1_pct": 2.5, "pjm": {"composite": 0.97}}
+    at_most = _limits(LimitModel(value="ramp.e1_pct", max=2.0), segment)
+    at_least = _limits(LimitModel(value="ramp.pjm.composite", min=0.9), segment)
+    none = _limits(LimitModel(value="ramp.typo", max=1.0), segment)
+    assert (at_most["margin"], at_least["margin"], none["margin"]) == (-0.5, 0.07, None)
+
+
+def test_a_limit_missed_by_less_than_is_shown_is_missed() -> None:
+    for kind, value in (("max", 2.000001), ("min", 1.999999)):
+        one = judge.limit_of("ramp.e1_pct", value, 2.0, kind)
+        assert not one["met"] and abs(one["margin"]) < 1e-9
+    assert judge.limit_of("ramp.e1_pct", 2.0, 2.0, "max")["met"]
+
+
+def _clocked(clock: str, late_ms: int, rows: int = 3) -> tuple[int | None, str]:
+    return judge.clock_error_of(SimpleNamespace(clock_name=clock, recording=SimpleNamespace(
+        phase=["p"] * rows, late_ms_max=late_ms)))
+
+
+def test_the_error_of_the_clock_is_what_was_measured() -> None:
+    assert _clocked("virtual", 0)[0] == 0
+    assert _clocked("virtual", 7)[0] == 7
+    assert _clocked("real", 7)[0] == 8  # and the clock's own millisecond
+    assert _clocked("real", 0, rows=0)[0] is None
+    assert "monotonic" in _clocked("real", 1)[1] and "simulated" in _clocked("virtual", 0)[1]
+
+
 def test_events_that_did_not_happen_and_boards_that_restarted_fail_a_run() -> None:
     results = {"segments": [], "events": []}
     met = {one["name"]: one["met"]

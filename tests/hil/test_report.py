@@ -11,89 +11,13 @@ from typing import Any
 import pytest
 
 from hil.report.junit import junit_xml
-from hil.report.text import fixed, limit_margin, number, unit_of
+from hil.report.text import fixed, number, unit_of
 from hil.report.trace import TraceError, read_trace
 from hil.report.write import SCHEMA_PATH, ResultsError, load_results, write_report
 
+from .report_example import event, example, write_trace
+
 Change = Callable[[dict[str, Any]], Any]
-
-
-def tracking(e1: float | None) -> dict[str, Any]:
-    """Return the three tracking figures."""
-    return {"e1_pct": e1, "e2_pct": None if e1 is None else 1.5 * e1,
-            "rmse_pct": None if e1 is None else 2 * e1}
-
-
-def element(name: str, number_: int) -> dict[str, Any]:
-    """Return one element's results."""
-    return {
-        "id": f"{number_:016x}", "name": name, "kind": "converter", "chemistry": "LFP",
-        "zone": 1, "segments": [{"name": "ramp", **tracking(0.51)},
-                                {"name": "regulation", **tracking(None)}],
-        "realized_mwh": 1_234_500, "metered_mwh": -1_250_000, "records": 7,
-        "soc_start_pct": 50.0, "soc_end_pct": 48.21, "setpoints_accepted": 300,
-        "setpoints_refused": {"soc low": 2, "tripped": 1}, "restarts": 0,
-    }
-
-
-def event(name: str, at_s: float, **changes: Any) -> dict[str, Any]:
-    """Return one event's results."""
-    return {
-        "name": name, "kind": "bms_silent", "element": "wall-1", "zone": None, "at_s": at_s,
-        "detected_after_ms": 1210, "safe_after_ms": 1230, "safe_within_ms": 2000,
-        "power_after_w": 0.0, "elements": ["wall-1"], "orders": None, **changes,
-    }
-
-
-def example() -> dict[str, Any]:
-    """Return complete results: two elements, two events, one limit missed."""
-    score = {"composite": 0.95, "accuracy": 0.99, "delay": 0.98, "precision": 0.88,
-             "normaliser": "window_floor", "windows": 12}
-    phase = {"from_s": 60, "to_s": 180, "seconds": 120}
-    return {
-        "schema": 1, "scenario": "small", "description": "Two walls.", "seed": 7,
-        "commit": "0123456789abcdef0123456789abcdef01234567-dirty", "clock": "virtual",
-        "signal": "regulation seed 7", "simulation": True, "passed": False, "aborted": False,
-        "simulated_s": 240, "wall_s": 3.21, "baseline_w": 3001.5,
-        "segments": [
-            {"name": "ramp", **phase, **tracking(0.5), "pjm": None},
-            {"name": "regulation", "from_s": 180, "to_s": 230, "seconds": 50, **tracking(3.25),
-             "pjm": score},
-        ],
-        "elements": [element("wall-1", 1), element("wall-2", 2)],
-        "events": [
-            event("silent_bms", 90.0),
-            event("release", 232.5, kind="release", element=None, elements=[], orders=1,
-                  detected_after_ms=0, safe_after_ms=None, safe_within_ms=None),
-        ],
-        "fault_windows": [{"from_s": 90.0, "to_s": 130.0, "name": "silent_bms"}],
-        "energy": {"realized_mwh": 2_469_000, "metered_mwh": -2_500_000,
-                   "throughput_mwh": 2_500_000, "difference_pct": 1.24},
-        "statements": {"verified": 21, "failed": 0, "by_kind": {"record": 14, "interval": 7},
-                       "failures": []},
-        "shortfall_s": 3,
-        "limits": [
-            {"name": "ramp.e1_pct", "value": 0.5, "limit": 2.0, "kind": "max", "met": True},
-            {"name": "regulation.e1_pct", "value": 3.25, "limit": 3.0, "kind": "max",
-             "met": False},
-            {"name": "silent_bms.safe_after_ms", "value": 1230, "limit": 2000, "kind": "max",
-             "met": True},
-        ],
-    }
-
-
-def write_trace(folder: Path, rows: int, names: tuple[str, ...] = ("wall-1", "wall-2")) -> None:
-    """Write a trace of rows seconds: 60 s discovery, then ramp, regulation and release."""
-    lines = ["t_s,phase,target_w,response_w,load_w,shortfall_w" + "".join(
-        f",{name}_asked_w,{name}_power_w,{name}_soc_pct" for name in names)]
-    for row in range(rows):
-        phase = "discovery" if row < 60 else "ramp" if row < 180 else "regulation" if (
-            row < 230) else "release"
-        target = 0 if phase in ("discovery", "release") else 20.0 * (row - 60)
-        response = -3000.0 if phase == "discovery" else target - 1.5
-        lines.append(f"{row},{phase},{target:.1f},{response:.1f},3000.0,0.0" + f",{target / 2:.1f}"
-                     f",{target / 2:.1f},50.00" * len(names))
-    (folder / "trace.csv").write_text("\n".join(lines) + "\n")
 
 
 def test_files_are_written_and_read_back(tmp_path: Path) -> None:
@@ -143,7 +67,7 @@ def objects(node: Any) -> list[dict[str, Any]]:
 def test_schema_is_strict_and_described() -> None:
     """Each object names all its fields as required, allows no other, and describes each one."""
     found = objects(json.loads(SCHEMA_PATH.read_text()))
-    assert len(found) == 11
+    assert len(found) == 15
     for one in found:
         assert one["additionalProperties"] is False
         assert sorted(one["required"]) == sorted(one["properties"])
@@ -169,7 +93,7 @@ BROKEN: list[tuple[str, Change, str]] = [
     ("integer", lambda r: r["events"][0].update(safe_after_ms=1.5), "safe_after_ms: 1.5"),
     ("negative", lambda r: r.update(wall_s=-0.1), "wall_s: -0.1 breaks minimum 0"),
     ("choice", lambda r: r["limits"][0].update(kind="most"), r"limits\[0\]\.kind: \"most\""),
-    ("version", lambda r: r.update(schema=2), "schema: 2 breaks const 1"),
+    ("version", lambda r: r.update(schema=1), "schema: 1 breaks const 2"),
     ("score", lambda r: r["segments"][1]["pjm"].update(delay=1.01), r"pjm\.delay: 1.01"),
     ("null", lambda r: r.update(description=None), "description: null breaks type"),
     ("count", lambda r: r["elements"][0]["setpoints_refused"].update(x="a"), "refused.x: \"a\""),
@@ -240,6 +164,8 @@ def test_junit_counts_what_failed() -> None:
     assert failure.get("message") == "value 3.25 %, allowed at most 3 %, margin -0.25 %"
     properties = {one.get("name"): one.get("value") for one in suite.iter("property")}
     assert properties["seed"] == "7" and properties["clock"] == "virtual"
+    assert properties["firmware_sha256"] == "ab" * 32 and properties["clock_error_ms"] == "0"
+    assert properties["rig"] == "virtual bench"
     assert properties["scenario"] == "small" and "-dirty" in str(properties["commit"])
 
 
@@ -284,7 +210,7 @@ def test_junit_without_a_value() -> None:
     """A limit whose figure does not exist fails and says so."""
     results = example()
     results["limits"] = [{"name": "sun.e1_pct", "value": None, "limit": 1.0, "kind": "min",
-                          "met": False}]
+                          "margin": None, "met": False}]
     failure = suite_of(results).find("testcase/failure")
     assert failure is not None and "no value, allowed at least 1 %" in failure.get("message", "")
 
@@ -321,10 +247,7 @@ def test_trace_knows_its_phases(tmp_path: Path) -> None:
 
 
 def test_words_for_figures() -> None:
-    """Units come from names, margins have a sign, zeros have none."""
-    limit = {"name": "a.b_ms", "value": 1.0, "limit": 3.0, "kind": "min"}
-    assert limit_margin(limit) == -2.0 and limit_margin(limit | {"kind": "max"}) == 2.0
-    assert limit_margin(limit | {"value": None}) is None
+    """Units come from names, zeros have no sign."""
     assert [unit_of(name) for name in ("x.e1_pct", "e.safe_after_ms", "statements.failed", "w")
             ] == [" %", " ms", "", ""]
     assert [number(value) for value in (1200.0, 0.5, -0.0001, None)] == ["1200", "0.5", "0", "n/a"]

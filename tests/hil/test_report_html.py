@@ -22,7 +22,7 @@ from hil.report.svg import (
 )
 from hil.report.write import write_report
 
-from .test_report import element, event, example, write_trace
+from .report_example import element, event, example, write_trace
 
 VOID = {"meta", "link", "br", "wbr"}
 SIZE_MAX = 1_500_000
