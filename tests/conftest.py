@@ -1,6 +1,8 @@
 """What all tests share: a MicroPython library for CPython, and a collector that stays quick."""
 
 import gc
+import os
+import tempfile
 
 import pytest
 
@@ -19,6 +21,14 @@ WAITING = (
     "test_cable", "test_console_command", "test_flash", "test_panel_mqtt", "test_panel_postgres",
     "test_panel_service", "test_recursion_service", "test_replay_lines", "test_stopped",
     "test_support_on_building")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Let the keys that tests make be theirs and not the user's."""
+    folder = tempfile.TemporaryDirectory(prefix="cellwall-config-")
+    config.add_cleanup(folder.cleanup)
+    os.environ["XDG_CONFIG_HOME"] = folder.name
+    os.environ.pop("CELLWALL_BENCH_KEY", None)
 
 
 @pytest.hookimpl(tryfirst=True)  # before xdist looks for groups

@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from element.protocol.errors import BusError
+from hil.bench.bench_key import bench_key
 from hil.bench.provenance import provenance_of
 from hil.bench.realtime import RealClock
 from hil.bench.run import START_UNIX_MS, Clock, Run, RunResult
 from hil.bench.site import Paths, Site, build_site
 from hil.bench.virtual import VirtualClock
 from hil.metrics.judge import judge
+from hil.report.signature import SIGNATURE_FILE, SUMS_FILE, sign_run
 from hil.report.write import write_report
 from hil.scenarios.model import ScenarioModel
 from hil.signals.signal import Signal
@@ -91,14 +93,15 @@ class Session:
     """Build, run, verify, judge and report. `stop` may be called from a signal handler."""
 
     def __init__(self, options: Options, progress: Callable[[int, int, str], None]) -> None:
-        """Raises BusError when MicroPython is missing."""
+        """Raises BusError when MicroPython is missing, or the bench's key cannot be used."""
         scenario = options.scenario
         if options.hours is not None:
             scenario = with_hours(scenario, options.hours)
         self._options = options
         out = options.out
         out.mkdir(parents=True, exist_ok=True)
-        for old in ("ledger.db", "boards", STATEMENTS_FOLDER):
+        self._key = bench_key()  # a run that could not be signed does not begin
+        for old in ("ledger.db", "boards", STATEMENTS_FOLDER, SUMS_FILE, SIGNATURE_FILE):
             path = out / old
             if path.is_dir():
                 shutil.rmtree(path)
@@ -126,12 +129,13 @@ class Session:
         made_with = provenance_of(  # before the run: of what the boards will load
             planned.clock_name, [rig.name for rig in planned.site.rigs],
             planned.scenario.building, self._paths)
-        began_s = time.monotonic()
+        began_s, began_unix_ms = time.monotonic(), time.time_ns() // 1_000_000
         result = self._run.execute()
         wall_s = time.monotonic() - began_s
         out = self._options.out
         verification = verify_folder(out / STATEMENTS_FOLDER)
         results = judge(result, verification.as_dict(), made_with, wall_s)
         result.recording.write_csv(out / "trace.csv")
-        write_report(results, out)
+        write_report(results, out, self._key.key_id)
+        sign_run(out, results, self._key, began_unix_ms, time.time_ns() // 1_000_000)
         return result, results

@@ -1,6 +1,9 @@
 """Render report.html: one file, no request to anywhere, readable without JavaScript."""
 
 import re
+from base64 import b64encode
+from collections import Counter
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -36,13 +39,11 @@ NORMALISERS = {
 }
 
 
-def render_page(results: dict[str, Any], trace: Trace | None) -> str:
-    """Return the document. results: checked against the schema; trace: None for no charts."""
-    environment = Environment(
-        loader=FileSystemLoader(FOLDER), autoescape=True, undefined=StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"num": number, "fixed": fixed, "minutes": minutes, "kwh": _kwh,
-                            "breakable": _breakable}
+def render_page(results: dict[str, Any], trace: Trace | None, signer: bytes | None = None) -> str:
+    """Return the document. results: checked against the schema; trace: None for no charts.
+
+    signer: id of the key that signs the folder, None when nothing does.
+    """
     charts: dict[str, Any] = {"building": None, "errors": [], "elements": [], "events": []}
     if trace is not None:
         charts = {
@@ -50,7 +51,7 @@ def render_page(results: dict[str, Any], trace: Trace | None) -> str:
             "elements": element_charts(results, trace), "events": event_charts(results, trace),
         }
     failures = results["statements"]["failures"]
-    return environment.get_template("report.html.j2").render(
+    return environment().get_template("report.html.j2").render(
         r=results, charts=charts, verdict=_verdict(results), tiles=_tiles(results),
         badge=CLOCKS[results["clock"]][0], clock_text=CLOCKS[results["clock"]][1],
         restarts=sum(one["restarts"] for one in results["elements"]),
@@ -60,12 +61,43 @@ def render_page(results: dict[str, Any], trace: Trace | None) -> str:
                                                    results["elements"]],
         normalisers=_normalisers(results), failures=failures[:FAILURES_SHOWN_MAX],
         failures_hidden=max(0, len(failures) - FAILURES_SHOWN_MAX), missing=MISSING,
-        style=_asset("report.css"), script=_asset("report.js"))
+        rig=_rig(results["rig"]), signer=signer.hex() if signer else None,
+        **page_assets())
 
 
-def _asset(name: str) -> Markup:
-    """Return our own file as it is: it goes between style or script tags, unescaped."""
-    return Markup((FOLDER / name).read_text(encoding="utf-8"))
+def environment() -> Environment:
+    """Return where the pages' templates are, escaping on, with the filters for figures."""
+    made = Environment(
+        loader=FileSystemLoader(FOLDER), autoescape=True, undefined=StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True)
+    made.filters |= {"num": number, "fixed": fixed, "minutes": minutes, "kwh": _kwh,
+                     "breakable": _breakable}
+    return made
+
+
+def page_assets() -> dict[str, Markup]:
+    """Return style and script, and the policy that lets a browser run these and load nothing.
+
+    Both go between their tags as they are; their hashes are over exactly what stands there.
+    """
+    texts = {name: "\n" + (FOLDER / f"report.{end}").read_text(encoding="utf-8")
+             for name, end in (("style", "css"), ("script", "js"))}
+    rules = "; ".join(
+        f"{name}-src 'sha256-{b64encode(sha256(text.encode()).digest()).decode()}'"
+        for name, text in texts.items())
+    policy = f"default-src 'none'; {rules}; img-src data:; base-uri 'none'; form-action 'none'"
+    return {name: Markup(text) for name, text in texts.items()} | {"policy": Markup(policy)}
+
+
+def _rig(rig: dict[str, Any]) -> dict[str, Any]:
+    """Return the rig's words: boards of one kind together."""
+    kinds = Counter((one["board"], one["interpreter"]) for one in rig["boards"])
+    boards = [f"{count} x {board}, {version or 'interpreter unknown'}"
+              for (board, version), count in kinds.items()]
+    host = rig["host"]
+    return {"kind": rig["kind"], "boards": boards,
+            "host": f"{host['model'] or 'unknown machine'}, {host['machine']}, "
+                    f"Python {host['python']}"}
 
 
 def _kwh(energy_mwh: int) -> str:
@@ -112,10 +144,23 @@ def _tiles(results: dict[str, Any]) -> list[tuple[str, str, str]]:
         times = [one["safe_after_ms"] for one in watched]
         worst = "not safe" if None in times else f"{max(times)} ms"
         tiles.append(("Slowest to safe", worst, f"{len(watched)} events with elements"))
+    nearest = _nearest_limit(results["limits"])
+    if nearest is not None:
+        tiles.append(("Smallest margin", number(nearest["margin"]) + unit_of(nearest["name"]),
+                      f"{nearest['name']}, {allowed(nearest)}"))
     statements = results["statements"]
     tiles.append(("Statements", f"{statements['verified']} verified",
                   f"{statements['failed']} failed"))
     return tiles
+
+
+def _nearest_limit(limits: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """Return the limit whose margin is the smallest part of what it allows, None for none.
+
+    Limits of zero are left out: there is no part of zero, and they are met or are not.
+    """
+    with_part = [one for one in limits if one["margin"] is not None and one["limit"]]
+    return min(with_part, key=lambda one: one["margin"] / abs(one["limit"]), default=None)
 
 
 def _limit_row(limit: dict[str, Any]) -> dict[str, Any]:

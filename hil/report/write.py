@@ -4,7 +4,6 @@ results.json comes first: whatever happens to the report, the figures are on dis
 """
 
 import json
-import os
 from functools import cache
 from pathlib import Path
 from typing import Any, NoReturn
@@ -12,13 +11,11 @@ from typing import Any, NoReturn
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
 
+from hil.report.files import JUNIT_FILE, PAGE_FILE, RESULTS_FILE, write_whole
 from hil.report.junit import junit_xml
 from hil.report.page import render_page
 from hil.report.trace import TRACE_FILE, TraceError, read_trace
 
-RESULTS_FILE = "results.json"
-JUNIT_FILE = "junit.xml"
-PAGE_FILE = "report.html"
 SCHEMA_PATH = Path(__file__).parent / "results.schema.json"
 RESULTS_SIZE_MAX = 64_000_000
 SHOWN_MAX = 80
@@ -50,9 +47,10 @@ def load_results(folder: Path) -> dict[str, Any]:
     return dict(results)
 
 
-def write_report(results: dict[str, Any], folder: Path) -> None:
+def write_report(results: dict[str, Any], folder: Path, signer: bytes | None = None) -> None:
     """Check results and write results.json, junit.xml and report.html to an existing folder.
 
+    signer: id of the key that signs the folder afterwards, for the page to name; None for none.
     The charts come from the folder's trace.csv; without one the report says so. Each file
     appears whole or not at all. Raises ResultsError; when it is about trace.csv, results.json
     and junit.xml are already written.
@@ -62,8 +60,8 @@ def write_report(results: dict[str, Any], folder: Path) -> None:
         text = json.dumps(results, indent=1, allow_nan=False)
     except ValueError as error:
         raise ResultsError(f"a figure is not finite ({error}): the run is not valid") from error
-    _write_whole(folder / RESULTS_FILE, text + "\n")
-    _write_whole(folder / JUNIT_FILE, junit_xml(results))
+    write_whole(folder / RESULTS_FILE, text + "\n")
+    write_whole(folder / JUNIT_FILE, junit_xml(results))
     trace = None
     path = folder / TRACE_FILE
     if path.exists():
@@ -73,7 +71,7 @@ def write_report(results: dict[str, Any], folder: Path) -> None:
             raise ResultsError(
                 f"{path}: {error}; run again, or move the file away for a report without charts"
             ) from error
-    _write_whole(folder / PAGE_FILE, render_page(results, trace))
+    write_whole(folder / PAGE_FILE, render_page(results, trace, signer))
 
 
 @cache
@@ -112,16 +110,3 @@ def _problem(error: ValidationError) -> str:
 
 def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not a number in JSON")
-
-
-def _write_whole(path: Path, text: str) -> None:
-    """Write a file beside its place and move it there: nobody reads half of it."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("w", encoding="utf-8", newline="\n") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -15,6 +15,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from host_tools.cli import hil_report_commands
 from host_tools.cli.result_table import show_results
 
 if TYPE_CHECKING:
@@ -159,26 +160,9 @@ def _safe_stop(session: Any, console: Console) -> Iterator[None]:
             os_signal.signal(kind, handler)
 
 
-@app.command("report")
-def hil_report(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A run's folder.")],
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print results.json on stdout.")] = False,
-) -> None:
-    """Show a run's results and write its report files again from results.json and trace.csv.
-
-    Example: cellwall hil report build/hil/default-1
-    """
-    from hil.report.write import ResultsError, load_results, write_report
-
-    try:
-        results = load_results(folder)
-        write_report(results, folder)
-    except ResultsError as error:
-        raise typer.BadParameter(str(error), param_hint="DIR") from error
-    if as_json:
-        typer.echo(json.dumps(results, indent=1))
-    else:
-        show_results(results, folder, Console(highlight=False))
-    if not results["passed"]:
-        raise typer.Exit(EXIT_FAILED)
+for _name, _examples, _command in (
+    ("report", hil_report_commands.REPORT_EXAMPLES, hil_report_commands.hil_report),
+    ("verify", hil_report_commands.VERIFY_EXAMPLES, hil_report_commands.hil_verify),
+    ("key", hil_report_commands.KEY_EXAMPLES, hil_report_commands.hil_key),
+):
+    app.command(_name, epilog=_examples)(_command)

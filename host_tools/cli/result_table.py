@@ -70,10 +70,11 @@ def _show_events(results: dict[str, Any], console: Console) -> None:
 
 def _show_limits(results: dict[str, Any], console: Console) -> None:
     table = Table(title="Limits", title_justify="left")
-    for name in ("limit", "value", "allowed", "met"):
+    for name in ("limit", "value", "allowed", "margin", "met"):
         table.add_column(name, justify="left" if name == "limit" else "right")
     for one in results["limits"]:
         sign = "<=" if one["kind"] == "max" else ">="
         met = "[green]yes[/]" if one["met"] else "[red]NO[/]"
-        table.add_row(one["name"], _number(one["value"], 3), f"{sign} {one['limit']:g}", met)
+        table.add_row(one["name"], _number(one["value"], 3), f"{sign} {one['limit']:g}",
+                      _number(one["margin"], 3), met)
     console.print(table)

@@ -6,6 +6,7 @@ half is either the key itself or a handle on the token; the code that uses it se
 
 import contextlib
 import os
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
@@ -52,6 +53,20 @@ def check_name(name: str) -> str:
     return name
 
 
+def read_key(path: Path) -> KeyPair:
+    """Return the P-256 key of a PKCS #8 file that its user alone can read. Raises BusError."""
+    if path.stat().st_mode & 0o077:
+        raise BusError("others can read a private key", f"{path}\n  next: chmod 600 {path}")
+    try:
+        private = load_pem_private_key(path.read_bytes(), None)
+    except (ValueError, TypeError) as error:  # TypeError: one with a passphrase
+        raise BusError("no private key", str(path)) from error
+    if not isinstance(private, ec.EllipticCurvePrivateKey) \
+            or not isinstance(private.curve, ec.SECP256R1):
+        raise BusError("no P-256 key", str(path))
+    return KeyPair(private, raw_public(private.public_key()))
+
+
 class FileKeys:
     """PKCS #8 files, one a key: folder 0700, files 0600."""
 
@@ -74,14 +89,19 @@ class FileKeys:
         pair = make_key_pair(self._random)
         pem = pair.private.private_bytes(  # type: ignore[attr-defined]  # a real key, just made
             Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        path = self.path(name)
+        # written beside its place and linked there: two who make it at once never read half a key
+        fd, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=self.folder)  # 0600
         try:
-            fd = os.open(self.path(name), os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(fd, "wb") as file:
+                file.write(pem)
+                file.flush()
+                os.fsync(file.fileno())
+            os.link(temporary, path)
         except FileExistsError as error:
-            raise BusError("there is such a key already", str(self.path(name))) from error
-        with os.fdopen(fd, "wb") as file:
-            file.write(pem)
-            file.flush()
-            os.fsync(file.fileno())
+            raise BusError("there is such a key already", str(path)) from error
+        finally:
+            os.unlink(temporary)
         return pair
 
     def get(self, name: str) -> KeyPair:
@@ -89,16 +109,7 @@ class FileKeys:
         path = self.path(name)
         if not path.exists():
             raise BusError("no such key", f"{path}\n  next: cellwall pki init")
-        if path.stat().st_mode & 0o077:
-            raise BusError("others can read a private key", f"{path}\n  next: chmod 600 {path}")
-        try:
-            private = load_pem_private_key(path.read_bytes(), None)
-        except ValueError as error:
-            raise BusError("no private key", str(path)) from error
-        if not isinstance(private, ec.EllipticCurvePrivateKey) \
-                or not isinstance(private.curve, ec.SECP256R1):
-            raise BusError("no P-256 key", str(path))
-        return KeyPair(private, raw_public(private.public_key()))
+        return read_key(path)
 
     def rename(self, name: str, new: str) -> None:
         """Rename a key's file. Raises BusError when the new name is taken."""

@@ -9,7 +9,9 @@ import pytest
 
 from element.protocol import codes, schema
 from element.protocol.framing import encode_frame
+from hil.bench.bench_key import bench_key
 from hil.bench.session import Session
+from hil.report.signature import verify_run
 from hil.scenarios.model import EventModel, ScenarioModel
 from host_tools import codec
 
@@ -40,6 +42,8 @@ def test_a_run_tracks_signs_and_verifies(small: ScenarioModel, tmp_path: Path,
     assert [one["element"] for one in results["rig"]["boards"]] == ["wall", "cabinet"]
     for name in ("results.json", "report.html", "junit.xml", "trace.csv", "ledger.db"):
         assert (tmp_path / "run" / name).stat().st_size > 0
+    signed = verify_run(tmp_path / "run", bench_key().public)
+    assert signed.holds and signed.checked >= 8 and signed.unlisted == []
     assert all(not rig.board.running for rig in run.site.rigs)
 
 
