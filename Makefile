@@ -5,6 +5,7 @@ PY := $(VENV)/bin/python
 MPY := $(BUILD)/bin/micropython
 RP2040 := $(BUILD)/rp2040/firmware.uf2
 SERVICES := $(BUILD)/services/env
+BROWSER := $(BUILD)/browser/env
 UMQTT := $(BUILD)/umqtt/umqtt/simple.py
 # three workers on two cores: one of them mostly waits (tests/conftest.py)
 ALL_TESTS = $(PY) -m pytest tests/portable tests/host tests/hil -n 3 --dist loadgroup
@@ -42,6 +43,10 @@ $(SERVICES): tools/get_services.sh tools/debian.sh
 	tools/get_services.sh $(BUILD)
 	@touch $@
 
+$(BROWSER): tools/get_browser.sh tools/debian.sh
+	tools/get_browser.sh $(BUILD)
+	@touch $@
+
 $(UMQTT): tools/get_umqtt.sh $(VENV)/.made
 	tools/get_umqtt.sh $(BUILD)
 	@touch $@
@@ -56,12 +61,12 @@ hil: setup ## run the bench: SCENARIO SIGNAL SEED CLOCK HOURS OUT
 portable: setup ## the portable tests on MicroPython alone
 	@$(PY) tools/run_portable.py --micropython $(MPY)
 
-test: setup $(RP2040) $(SERVICES) $(UMQTT) check ## rules, both interpreters, host, bench; long campaigns by a sample
+test: setup $(RP2040) $(SERVICES) $(BROWSER) $(UMQTT) check ## rules, both interpreters, host, bench; long campaigns by a sample
 	@$(ALL_TESTS)
 	@$(PY) tools/run_portable.py --rp2040 $(ON_IMAGE:%=tests/portable/test_%.py)
 	@$(PY) tools/run_portable.py --micropython $(MPY)
 
-nightly: setup $(RP2040) $(SERVICES) $(UMQTT) check ## all tests with the whole of their campaigns: every cut, every bit (an hour)
+nightly: setup $(RP2040) $(SERVICES) $(BROWSER) $(UMQTT) check ## all tests with the whole of their campaigns: every cut, every bit (an hour)
 	@CELLWALL_WHOLE=1 $(ALL_TESTS)
 	@$(PY) tools/run_portable.py --rp2040
 	@$(PY) tools/run_portable.py --micropython $(MPY)

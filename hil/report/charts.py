@@ -12,6 +12,10 @@ from hil.report.trace import FloatArray, Trace
 # Points of all element charts together, for a file that a browser opens at once.
 ELEMENT_POINTS = 20_000
 ELEMENT_POINTS_MAX, ELEMENT_POINTS_MIN = 500, 100
+# The building's lines keep every second of 80 minutes, so that zooming in shows more.
+BUILDING_POINTS = 5000
+# Charts over minutes of the run are zoomed together.
+RUN = "run"
 DETAIL_BEFORE_S, DETAIL_AFTER_S = 10, 20
 DETAILS_MAX = 24
 MINUTES = "Time since the start of the run, min"
@@ -32,7 +36,7 @@ def building_chart(results: dict[str, Any], trace: Trace) -> Markup:
          Line("target", "target", time_min, trace.columns["target_w"] / 1000)],
         (0.0, end_min), _marks(results, 0.0, end_min), _bands(results),
         [Span(one.start / 60, one.end / 60, one.name) for one in trace.phases],
-        height_px=300))
+        height_px=300, points_max=BUILDING_POINTS, link=RUN))
 
 
 def error_charts(results: dict[str, Any], trace: Trace) -> list[dict[str, Any]]:
@@ -54,7 +58,8 @@ def error_charts(results: dict[str, Any], trace: Trace) -> list[dict[str, Any]]:
             f"Response minus target in W over time in minutes: {text}.",
             MINUTES, "Error, W", "W",
             [Line("error", "error", trace.time_s[rows] / 60, error_w)], (start, end),
-            _marks(results, start, end), _bands(results), height_px=170, decimals=0))})
+            _marks(results, start, end), _bands(results), height_px=170, decimals=0,
+            points_max=BUILDING_POINTS, link=RUN))})
     return charts
 
 
@@ -73,7 +78,7 @@ def element_charts(results: dict[str, Any], trace: Trace) -> list[dict[str, Any]
             "Time, min", "Power, W", "W",
             _asked_and_delivered(trace, [name], slice(0, trace.count), trace.time_s / 60),
             (0.0, end_min), bands=_bands(results), height_px=120, points_max=points,
-            decimals=0))})
+            decimals=0, link=RUN))})
     return charts
 
 

@@ -55,7 +55,11 @@ class Span:
 
 @dataclass(frozen=True)
 class Chart:
-    """What to draw. key is unique in the page. decimals: of a value read off the line."""
+    """What to draw. key is unique in the page. decimals: of a value read off the line.
+
+    link: charts of one name have the same x axis and are zoomed together. x_step_min: the finest
+    step of the x axis, 1 for what is counted. zero: whether the y axis reaches it.
+    """
 
     key: str
     title: str
@@ -71,6 +75,9 @@ class Chart:
     height_px: int = 240
     points_max: int = 1500
     decimals: int = 2
+    link: str = ""
+    x_step_min: float = 0.0
+    zero: bool = True
 
 
 def decimate(x: FloatArray, y: FloatArray, points_max: int) -> tuple[FloatArray, FloatArray]:
@@ -111,13 +118,18 @@ def tick_text(value: float, step: float) -> str:
     return text.removeprefix("-") if float(text) == 0 else text
 
 
-def y_axis(lines: Sequence[Line], count_max: int) -> tuple[float, float, float]:
-    """Return round bounds (low, high) that hold all lines and zero, and the step of the ticks."""
+def y_axis(
+    lines: Sequence[Line], count_max: int, zero: bool = True
+) -> tuple[float, float, float]:
+    """Return round bounds (low, high) that hold all lines, and zero, and the step of the ticks."""
     tops = [float(line.y.max()) for line in lines if line.y.size]
     bottoms = [float(line.y.min()) for line in lines if line.y.size]
-    low, high = min([0.0, *bottoms]), max([0.0, *tops])
-    if high == low:
+    reach = [0.0] if zero or not tops else []
+    low, high = min(reach + bottoms), max(reach + tops)
+    if high == low == 0:
         return -1.0, 1.0, 1.0
+    if high == low:
+        low, high = low - abs(low) / 10, high + abs(high) / 10
     step = nice_step(high - low, count_max)
     return floor(low / step + 1e-9) * step, ceil(high / step - 1e-9) * step, step
 
@@ -127,16 +139,18 @@ def render(chart: Chart) -> Markup:
     x0, x1 = chart.x_range
     if x1 <= x0:
         x1 = x0 + 1.0
-    y0, y1, y_step = y_axis(chart.lines, max(3, chart.height_px // TICK_PX))
+    y0, y1, y_step = y_axis(chart.lines, max(3, chart.height_px // TICK_PX), chart.zero)
     placed, lanes = _lanes([(mark, _percent(mark.x, x0, x1)) for mark in chart.marks])
     top = TITLE_PX + LANE_PX * (lanes + bool(chart.phases))
     bottom = top + chart.height_px
     parts = [
         Markup('<svg class="chart" role="img" aria-labelledby="{0}-t {0}-d" height="{1}" '
                'data-x0="{2:.6g}" data-x1="{3:.6g}" data-y0="{4:.6g}" data-y1="{5:.6g}" '
-               'data-unit="{6}" data-x="{7}" data-decimals="{8}">').format(
+               'data-unit="{6}" data-x="{7}" data-decimals="{8}"{9}{10}>').format(
             chart.key, bottom + AXIS_PX, x0, x1, y0, y1, chart.unit, chart.x_label,
-            chart.decimals),
+            chart.decimals,
+            Markup(' data-link="{}"').format(chart.link) if chart.link else "",
+            Markup(' data-step="{:g}"').format(chart.x_step_min) if chart.x_step_min else ""),
         Markup('<title id="{0}-t">{1}</title><desc id="{0}-d">{2}</desc>').format(
             chart.key, chart.title, chart.description),
         Markup('<text class="axis" x="-46" y="12">{}</text>').format(chart.y_label),
@@ -190,10 +204,10 @@ def _axes(
             '<text class="ytick" x="-6" y="{2:.1f}">{3}</text>').format(
             kind, y, y + 4, tick_text(value, step)))
     left, right = x_bounds
-    step = nice_step(right - left, TIME_TICKS_MAX)
+    step = max(chart.x_step_min, nice_step(right - left, TIME_TICKS_MAX))
     for value in nice_ticks(left, right, step):
         parts.append(Markup(
-            '<line class="grid" x1="{0:.3f}%" x2="{0:.3f}%" y1="{1}" y2="{2}"/>'
+            '<line class="grid xgrid" x1="{0:.3f}%" x2="{0:.3f}%" y1="{1}" y2="{2}"/>'
             '<text class="xtick" x="{0:.3f}%" y="{3}">{4}</text>').format(
             _percent(value, left, right), top, bottom + 4, bottom + 17, tick_text(value, step)))
     parts.append(Markup('<text class="axis end" x="100%" y="{}">{}</text>').format(
@@ -213,7 +227,9 @@ def _plot(
         x, y = decimate(line.x, line.y, chart.points_max)
         across = (x - x_bounds[0]) / (x_bounds[1] - x_bounds[0]) * VIEW_WIDTH
         down = (y_bounds[1] - y) / (y_bounds[1] - y_bounds[0]) * height
-        points = [f"{a:.1f},{b:.1f}" for a, b in zip(across, down, strict=True)]
+        # across there is room to zoom in, down there is none
+        points = [f"{f'{a:.2f}'.rstrip('0').rstrip('.')},{b:.1f}"
+                  for a, b in zip(across, down, strict=True)]
         # A line of one point is not drawn; twice the same point is a dot.
         points = points * 2 if len(points) == 1 else points
         if points:

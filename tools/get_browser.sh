@@ -1,0 +1,100 @@
+#!/bin/sh
+# Make build/browser: Chromium of this machine's own Debian release, for the tests of the reports.
+#
+# A browser that the machine has is used as it is. Otherwise apt's own client downloads Debian's
+# with a private state directory, and it is unpacked without root, together with the libraries and
+# the font that are missing. build/browser/env then says how to start it.
+#
+# Usage: tools/get_browser.sh [BUILD_DIR]     (default: build; CHROMIUM names a browser to use)
+set -eu
+HERE=$(cd "$(dirname "$0")" && pwd)
+. "$HERE/debian.sh"
+BUILD=${1:-build}
+mkdir -p "$BUILD"
+BUILD=$(cd "$BUILD" && pwd)
+OUT=$BUILD/browser
+FONT=fonts-dejavu-core
+
+say() { printf 'get_browser: %s\n' "$*" >&2; }
+fail() { # what is wrong, what to do next, and a log whose end is shown
+    say "$1"
+    [ -z "${3:-}" ] || [ ! -f "$3" ] || tail -n 8 "$3" >&2
+    say "next: $2"
+    exit 3
+}
+write_env() { # the program, its libraries, its fonts.conf or nothing
+    {
+        printf 'CHROMIUM=%s\n' "$1"
+        printf 'LD_LIBRARY_PATH=%s\n' "$2"
+        printf 'FONTCONFIG_FILE=%s\n' "$3"
+    } >"$OUT/.env" || exit 3
+    mv "$OUT/.env" "$OUT/env"
+    say "ready: $OUT/env ($1)"
+}
+
+if [ -f "$OUT/env" ] && [ "$OUT/env" -nt "$HERE/get_browser.sh" ]; then
+    exit 0
+fi
+for name in "${CHROMIUM:-}" chromium-headless-shell chromium chromium-browser google-chrome; do
+    if [ -n "$name" ] && found=$(command -v "$name"); then
+        rm -rf "$OUT"
+        mkdir -p "$OUT"
+        write_env "$found" "" ""
+        exit 0
+    fi
+done
+[ -z "${CHROMIUM:-}" ] || fail "CHROMIUM=$CHROMIUM is no program." "name one, or unset it"
+for tool in apt-get dpkg dpkg-deb dpkg-query; do
+    command -v "$tool" >/dev/null || fail "no $tool on this machine." \
+        "install Chromium, or name one with CHROMIUM"
+done
+SUITE=$(. /etc/os-release && echo "${VERSION_CODENAME:-}")
+[ -n "$SUITE" ] || fail "this machine does not say which Debian release it is." "use a release"
+MIRROR=$(debian_mirror)
+[ -n "$MIRROR" ] || fail "apt has no Debian mirror configured here (apt-get indextargets)." \
+    "as root: apt-get install chromium"
+STATE=$BUILD/apt-browser
+LOG=$STATE/log
+private_state "$STATE" "$MIRROR" "$SUITE"
+say "downloading Chromium ($SUITE) under $BUILD"
+private_apt "$STATE" apt-get update >"$LOG" 2>&1 || fail "apt could not read the suite $SUITE." \
+    "check that this machine reaches its Debian mirror (apt-get update)" "$LOG"
+# the one without a window system is a quarter of the size
+PACKAGE=chromium-headless-shell
+private_apt "$STATE" apt-cache show "$PACKAGE" >/dev/null 2>&1 || PACKAGE=chromium
+missing=$(with_depends "$STATE" "$PACKAGE" "$FONT" | while read -r name; do
+    dpkg-query -W -f '${Status}' "$name" 2>/dev/null | grep -q 'ok installed' || echo "$name"
+done)
+rm -rf "$OUT.new" "$OUT" "$STATE/debs"
+mkdir -p "$OUT.new" "$STATE/debs"
+# shellcheck disable=SC2086 # a list of words
+(cd "$STATE/debs" && private_apt "$STATE" apt-get download $missing >>"$LOG" 2>&1) \
+    || fail "the packages could not be downloaded." "try again later" "$LOG"
+for deb in "$STATE"/debs/*.deb; do
+    dpkg -x "$deb" "$OUT.new"
+    rm "$deb"
+done
+mv "$OUT.new" "$OUT"
+# /usr/bin has a wrapper with the machine's paths in it
+PROGRAM=$(find "$OUT/usr/lib/chromium" -type f \
+    \( -name chromium-headless-shell -o -name headless_shell -o -name chromium \) | head -n 1)
+[ -n "$PROGRAM" ] || fail "Chromium is in none of the packages." "report this with the lines above" \
+    "$LOG"
+LIBS=$(find "$OUT" -name 'lib*.so*' -exec dirname {} + 2>/dev/null | sort -u | paste -sd :)
+FONTS=
+DEJAVU=usr/share/fonts/truetype/dejavu
+if [ ! -e /etc/fonts/fonts.conf ] || [ ! -d "/$DEJAVU" ]; then
+    FONTS=$OUT/fonts.conf
+    {
+        printf '<?xml version="1.0"?><!DOCTYPE fontconfig SYSTEM "fonts.dtd"><fontconfig>\n'
+        printf '<dir>%s</dir>\n' "/$DEJAVU" "$OUT/$DEJAVU"
+        printf '<cachedir>%s</cachedir>\n' "$OUT/fonts"
+        for family in sans-serif system-ui serif; do
+            printf '<alias><family>%s</family><prefer><family>DejaVu Sans</family></prefer></alias>\n' \
+                "$family"
+        done
+        printf '<alias><family>monospace</family><prefer><family>DejaVu Sans Mono</family></prefer></alias>\n'
+        printf '</fontconfig>\n'
+    } >"$FONTS"
+fi
+write_env "$PROGRAM" "$LIBS" "$FONTS"
