@@ -1,9 +1,9 @@
 // Zoom charts and read their values. The report says everything without this too.
 "use strict";
 const KEYS = "ArrowLeft ArrowRight + - 0";
-const HINT = "Drag across a chart to zoom into a stretch of time, double click to see all of it " +
+const HINT = "Drag across a chart to zoom into a stretch of it, double click to see all of it " +
   "again; with two fingers on a touch screen. With the keyboard: arrows move the cursor, with " +
-  "Shift the stretch, + and \u2212 zoom, 0 shows all. Charts of the run move together.";
+  "Shift the stretch, + and \u2212 zoom, 0 shows all. Charts with the same axis move together.";
 const DRAG_PX = 6, PARTS = 400, TICKS = 8;
 
 // the smallest of 1, 2, 5 times a power of ten that cuts span into count parts at most
@@ -260,5 +260,6 @@ if (charts.length) {
   const hint = document.createElement("p");
   hint.className = "note hint";
   hint.textContent = HINT;
-  charts[0].svg.closest("figure").before(hint);
+  const figure = charts[0].svg.closest("figure");
+  (figure.closest(".pair") || figure).before(hint);
 }

@@ -118,8 +118,11 @@ def peek_run(folder: Path) -> RunSignature:
     return RunSignature.of(fields)
 
 
-def verify_run(folder: Path, public: bytes) -> Verified:
-    """Check run.cose with the signer's raw public key, and every file with SHA256SUMS."""
+def verify_run(folder: Path, public: bytes, only: str | None = None) -> Verified:
+    """Check run.cose with the signer's raw public key, and every file with SHA256SUMS.
+
+    only: the one file to check, for those who read no other.
+    """
     found = Verified()
     place = SIGNATURE_FILE
     try:
@@ -138,7 +141,13 @@ def verify_run(folder: Path, public: bytes) -> Verified:
         why = error.code if error.value is None else f"{error.code}: {error.value!r}"
         found.problems.append((place, why))
         return found
+    if only is not None:
+        listed = {name: digest for name, digest in listed.items() if name == only}
+        if not listed:
+            found.problems.append((only, "was added after the run was signed"))
     _check_files(folder, listed, found)
+    if only is None:
+        _check_added(folder, listed, found)
     return found
 
 
@@ -154,7 +163,7 @@ def _listed(sums: bytes) -> dict[str, str]:
 
 
 def _check_files(folder: Path, listed: dict[str, str], found: Verified) -> None:
-    """Compare every file with its hash, and name what is there beyond the list."""
+    """Compare every listed file with its hash."""
     for name, wanted in listed.items():
         found.checked += 1
         try:
@@ -164,6 +173,10 @@ def _check_files(folder: Path, listed: dict[str, str], found: Verified) -> None:
             found.problems.append((name, "is missing"))
         except OSError as error:
             found.problems.append((name, f"cannot be read: {error.strerror}"))
+
+
+def _check_added(folder: Path, listed: dict[str, str], found: Verified) -> None:
+    """Name the files that are there beyond the list."""
     for name in result_files(folder):
         if name in listed:
             continue

@@ -56,6 +56,7 @@ class Span:
 @dataclass(frozen=True)
 class Chart:
     """What to draw. key is unique in the page. decimals: of a value read off the line.
+    y_decimals: of the points, in px, where a value is to be read more exactly than it is drawn.
 
     link: charts of one name have the same x axis and are zoomed together. x_step_min: the finest
     step of the x axis, 1 for what is counted. zero: whether the y axis reaches it.
@@ -78,6 +79,7 @@ class Chart:
     link: str = ""
     x_step_min: float = 0.0
     zero: bool = True
+    y_decimals: int = 1
 
 
 def decimate(x: FloatArray, y: FloatArray, points_max: int) -> tuple[FloatArray, FloatArray]:
@@ -228,7 +230,7 @@ def _plot(
         across = (x - x_bounds[0]) / (x_bounds[1] - x_bounds[0]) * VIEW_WIDTH
         down = (y_bounds[1] - y) / (y_bounds[1] - y_bounds[0]) * height
         # across there is room to zoom in, down there is none
-        points = [f"{f'{a:.2f}'.rstrip('0').rstrip('.')},{b:.1f}"
+        points = [f"{f'{a:.2f}'.rstrip('0').rstrip('.')},{b:.{chart.y_decimals}f}"
                   for a, b in zip(across, down, strict=True)]
         # A line of one point is not drawn; twice the same point is a dot.
         points = points * 2 if len(points) == 1 else points

@@ -27,6 +27,7 @@ def fixed(value: float | None, decimals: int = 2) -> str:
 
 def unit_of(name: str) -> str:
     """Return the unit that a figure's name ends with, with its space, '' when it has none."""
+    name = name.removesuffix("_max").removesuffix("_min")  # the qualifier comes after the unit
     ending = name.rpartition(".")[2].rpartition("_")
     return _UNITS.get(ending[2], "") if ending[1] else ""
 

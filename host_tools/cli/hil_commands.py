@@ -164,5 +164,7 @@ for _name, _examples, _command in (
     ("report", hil_report_commands.REPORT_EXAMPLES, hil_report_commands.hil_report),
     ("verify", hil_report_commands.VERIFY_EXAMPLES, hil_report_commands.hil_verify),
     ("key", hil_report_commands.KEY_EXAMPLES, hil_report_commands.hil_key),
+    ("compare", hil_report_commands.COMPARE_EXAMPLES, hil_report_commands.hil_compare),
+    ("trend", hil_report_commands.TREND_EXAMPLES, hil_report_commands.hil_trend),
 ):
     app.command(_name, epilog=_examples)(_command)

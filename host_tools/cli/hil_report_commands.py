@@ -3,6 +3,7 @@
 The bench is imported when a command runs: a panel without it still has the other commands.
 """
 
+import difflib
 import json
 import time
 from datetime import UTC, datetime
@@ -14,6 +15,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from element.protocol.errors import BusError
+from host_tools.cli.compare_table import show_comparison, show_trend
 from host_tools.cli.result_table import show_results
 
 if TYPE_CHECKING:
@@ -158,3 +160,108 @@ def hil_key() -> None:
     pair = bench_key()
     Console(stderr=True, highlight=False).print(f"key {pair.key_id.hex()}")
     typer.echo(public_pem(pair.public), nl=False)
+
+
+COMPARE_EXAMPLES = (
+    "[bold]Examples[/]\n\n"
+    "cellwall hil compare build/hil/before build/hil/after\n\n"
+    "cellwall hil compare before after --tolerance-pct 1 --html compare.html --json"
+)
+TREND_EXAMPLES = (
+    "[bold]Examples[/]\n\n"
+    "cellwall hil trend build/hil\n\n"
+    "cellwall hil trend runs --metric regulation.e1_pct --metric '*.pjm.*' --html trend.html"
+)
+
+
+def hil_compare(
+    first: Annotated[Path, typer.Argument(metavar="RUN_A", help="The folder of the run before.")],
+    second: Annotated[Path, typer.Argument(metavar="RUN_B", help="The folder of the run after.")],
+    tolerance_pct: Annotated[
+        float, typer.Option(min=0, max=1000, help="What may be worse without being a "
+                            "regression, in percent of RUN_A's figure.")] = 5.0,
+    html: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write the comparison as a page.",
+                                  dir_okay=False)] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Compare two runs figure by figure, and say which got worse in the direction that matters.
+
+    Exit 0 when nothing is worse by more than the tolerance, 1 when something is.
+    """
+    from hil.report import compare as core
+    from hil.report.compare_page import render_comparison
+    from hil.report.write import ResultsError, load_results
+
+    folders = [first, second]
+    runs = []
+    for folder, place in zip(folders, ("RUN_A", "RUN_B"), strict=True):
+        try:
+            runs.append(load_results(folder))
+        except ResultsError as error:
+            raise typer.BadParameter(str(error), param_hint=place) from error
+    labels = core.labels_of([str(one) for one in folders])
+    comparison = core.compare(list(zip(labels, runs, strict=True)), tolerance_pct)
+    if html is not None:
+        _write_page(html, render_comparison(comparison))
+    if as_json:
+        typer.echo(json.dumps(core.as_dict(comparison), indent=1))
+    else:
+        show_comparison(comparison, Console(highlight=False))
+    if comparison.regressions():
+        raise typer.Exit(EXIT_FAILED)
+
+
+def _write_page(path: Path, text: str) -> None:
+    """Write a page where the user wants it. Raises BadParameter when it cannot be."""
+    from hil.report.files import write_whole
+
+    try:
+        write_whole(path, text)
+    except OSError as error:
+        raise typer.BadParameter(f"{path} cannot be written: {error.strerror}",
+                                 param_hint="--html") from error
+
+
+def hil_trend(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where the runs are, at any "
+                                           "depth.")],
+    metric: Annotated[
+        list[str] | None, typer.Option(
+            metavar="NAME", help="A figure as `hil compare --json` names it, or a pattern with "
+            "*; may be given again. Default: tracking, scores, time to safe, energy.")] = None,
+    html: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write the trend as a page.",
+                                  dir_okay=False)] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show how runs have done over time: verdicts, and each figure from the oldest to the newest.
+
+    Folders that cannot be read are named and stop nothing.
+    """
+    from hil.bench.bench_key import existing_key
+    from hil.report import trend as core
+    from hil.report.trend_page import render_trend
+
+    own = existing_key()
+    found = core.read_trend(folder, own.public if own else b"")
+    wanted = metric or []
+    if not found.groups:
+        raise typer.BadParameter(f"{folder} holds no run that can be read"
+                                 + "".join(f"\n{name}: {why}" for name, why in found.broken[:5]),
+                                 param_hint="DIR")
+    known = {name for group in found.groups for run in group.runs for name in run.metrics}
+    for one in wanted:
+        if not any(group.names([one]) for group in found.groups):
+            near = difflib.get_close_matches(one, known, 5, 0.4) or sorted(known)[:5]
+            raise typer.BadParameter(f"no run has {one}; there are {', '.join(near)} ..",
+                                     param_hint="--metric")
+    if html is not None:
+        _write_page(html, render_trend(folder.resolve().name, found, wanted))
+    if as_json:
+        typer.echo(json.dumps(core.as_dict(found, wanted), indent=1))
+    else:
+        show_trend(found, wanted, Console(highlight=False))
+    console = Console(stderr=True, highlight=False)
+    for name, why in found.broken:
+        console.print(f"[red]not read[/] {escape(name)}: {escape(why)}", soft_wrap=True)

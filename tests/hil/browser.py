@@ -94,7 +94,8 @@ class Opened:
         assert len(texts) > 10
         small = [one for one in texts if one["px"] < FONT_PX_MIN]
         faint = [one for one in texts if one["contrast"] < CONTRAST_MIN]
-        assert small == [] and faint == []
+        assert small == []
+        assert faint == []
 
     def close(self) -> None:
         """Close the page, and check once more that it was quiet to its end."""

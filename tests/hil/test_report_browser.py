@@ -7,6 +7,10 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, FloatRect, Locator, Page
 
+from hil.report.compare import compare, metrics_of
+from hil.report.compare_page import render_comparison
+from hil.report.trend import Group, Trend, TrendRun
+from hil.report.trend_page import render_trend
 from hil.report.write import write_report
 
 from .browser import Opened, chromium
@@ -260,3 +264,57 @@ def test_a_script_that_was_slipped_in_does_not_run(browser: Browser, report: Pat
     assert "owned" not in opened.page.title()
     assert len([one for one in opened.said if "Content Security Policy" in one]) == 2
     opened.context.close()
+
+
+@pytest.fixture(scope="module")
+def others(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A comparison of three runs, and a trend of six of which the third failed."""
+    folder = tmp_path_factory.mktemp("pages")
+    runs = []
+    for index in range(6):
+        results = example() | {"passed": index != 2}
+        results["segments"][0]["e1_pct"] = (0.5, 0.6, 2.5, 0.4, 0.5, 0.55)[index]
+        results["limits"][0] |= {"met": index != 2, "margin": 1.0}
+        runs.append(results)
+    labels = ["virtual", "real", "a rig with a long name"]
+    (folder / "compare.html").write_text(render_comparison(compare(
+        list(zip(labels, runs[:3], strict=True)), 5.0)))
+    group = Group("small", "virtual", [
+        TrendRun(f"run-{index}", one, metrics_of(one), 1_790_000_000_000 + index, True, "yes")
+        for index, one in enumerate(runs)])
+    trend = Trend([group], [("run-x", "results.json is not JSON: run again")])
+    (folder / "trend.html").write_text(render_trend("runs", trend))
+    return {name: folder / f"{name}.html" for name in ("compare", "trend")}
+
+
+@pytest.mark.parametrize("name", ["compare", "trend"])
+@pytest.mark.parametrize(("width", "scheme"), [(390, "dark"), (390, "light"), (1280, "dark")])
+def test_comparisons_and_trends_are_readable_and_quiet(
+        browser: Browser, others: dict[str, Path], name: str, width: int, scheme: str) -> None:
+    opened = Opened(browser, others[name], width, color_scheme=scheme)
+    opened.check_readable()
+    page = opened.page
+    bad = "WORSE" if name == "compare" else "1 did not pass"
+    assert bad in page.locator("body").inner_text()
+    if width == 390:  # nothing that matters is beside the screen
+        for cell in page.locator(".stack td").all()[:12]:
+            box = cell.bounding_box()
+            assert box is not None and box["x"] + box["width"] <= 390
+    page.emulate_media(media="print")
+    assert page.locator(".bar:visible, button:visible").count() == 0
+    opened.close()
+
+
+def test_a_trend_is_zoomed_and_read_by_whole_runs(browser: Browser,
+                                                  others: dict[str, Path]) -> None:
+    opened = Opened(browser, others["trend"])
+    page = opened.page
+    assert chart(page, "trend-0-0").evaluate(TICKS) == [1, 2, 3, 4, 5, 6]
+    box = box_of(page, "trend-0-0")
+    page.mouse.move(box["x"] + box["width"] * 2.5 / 6, box["y"] + 60)
+    assert "oldest first: 3; value 2.5" in readout(page, "trend-0-0")
+    assert "limit 2.0" in readout(page, "trend-0-0")
+    drag(page, "trend-0-0", 0.0, 0.5)
+    assert chart(page, "trend-0-0").evaluate(TICKS) == [1, 2, 3]
+    assert stretch(page, "trend-0-1") == pytest.approx((0, 0.5), abs=0.01)
+    opened.close()
