@@ -34,6 +34,18 @@ class Panel(Protocol):
         ...
 
 
+class Observer(Protocol):
+    """Whoever wants to see every answer of every board."""
+
+    def started(self, rig: Rig, now_ms: int) -> None:
+        """A board has been started; it has not answered yet."""
+        ...
+
+    def answered(self, rig: Rig, now_ms: int) -> None:
+        """A board's outputs have been taken."""
+        ...
+
+
 class VirtualClock:
     """Run rigs, aggregator and timed calls in virtual time."""
 
@@ -41,6 +53,7 @@ class VirtualClock:
         self.now_ms = 0
         self.start_unix_ms = start_unix_ms
         self.exchange_count = 0
+        self.observer: Observer | None = None
         self._rigs = rigs
         self._aggregator = aggregator
         self._calls: list[tuple[int, int, Callable[[], None]]] = []
@@ -69,6 +82,8 @@ class VirtualClock:
         rig.board.start(self.now_ms, reset_cause=rig.reset_cause)
         rig.restart_at_ms = None
         rig.fed_ms = self.now_ms
+        if self.observer is not None:
+            self.observer.started(rig, self.now_ms)
         self._answer(rig)
 
     def stop(self) -> None:
@@ -169,3 +184,5 @@ class VirtualClock:
         rig.apply(outputs, self.now_ms)
         if self.now_ms - rig.fed_ms > WATCHDOG_MS:
             rig.power_off(self.now_ms, codes.RESET_WATCHDOG)
+        if self.observer is not None:
+            self.observer.answered(rig, self.now_ms)

@@ -16,6 +16,7 @@ class EmulatedBMS(Protocol):
     silent: bool
     fets_stuck: bool
     fets_forced_open: bool
+    soc_lie: float
     faults: FaultLayer
     protections: Protections
 

@@ -166,6 +166,15 @@ class BMSDevice(Generic[R]):
         return self._measured.soc
 
     @property
+    def soc_lie(self) -> float:
+        """Return by how much it says a wrong SoC, a fraction; its own count stays as it is."""
+        return self._measured.soc_lie
+
+    @soc_lie.setter
+    def soc_lie(self, error: float) -> None:
+        self._measured.soc_lie = error
+
+    @property
     def error_bits(self) -> int:
         """Return the active protections as bits of hil.devices.protection."""
         return self.protections.error_bits

@@ -91,6 +91,7 @@ class Measurement:
         self._charge_as = min(1.0, max(0.0, pack.soc + error + soc_error)) * self._full_as
         self._throughput_as = 0.0
         self._age_ms = 0
+        self.soc_lie = 0.0
         self.current_a = 0.0
         self.cells_v: list[float] = []
         self._read()
@@ -143,7 +144,8 @@ class Measurement:
             cells_v=tuple(self.cells_v),
             current_a=self.current_a,
             temperatures_c=tuple(temperature_c + error_c for error_c in self._ntc_error_c),
-            charge_as=self._charge_as,
+            charge_as=min(self._full_as,
+                          max(0.0, self._charge_as + self.soc_lie * self._full_as)),
             full_as=self._full_as,
             cycles_count=int(self._throughput_as / 2.0 / self._full_as),
             throughput_as=self._throughput_as,

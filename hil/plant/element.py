@@ -61,7 +61,7 @@ class ElementPlant:
 
     Attributes: `pack`, `bms`, `pcc_w` (true power now, positive = to the PCC), `energy_pcc_j`
     (its integral, signed). Faults to set: `sense_frozen` (the sensor repeats its last reading),
-    `sense_override_ma` (it says this),
+    `sense_override_ma` (it says this), `sense_shift_ma` (it is off by this),
     `dead` (no power though enabled), `ignores_enable` (the stage runs on when it is switched
     off: a welded contactor, a stuck gate). Subclasses supply `_step` and `_take_outputs`.
     """
@@ -74,6 +74,7 @@ class ElementPlant:
         self.energy_pcc_j = 0.0
         self.sense_frozen = False
         self.sense_override_ma: int | None = None
+        self.sense_shift_ma = 0
         self.dead = False
         self.ignores_enable = False
         self._enable = False
@@ -120,7 +121,8 @@ class ElementPlant:
             return self.sense_override_ma
         if not self.sense_frozen:
             self._sense_ma = self._sensor.read_ma(self.pack.current_a)
-        return self._sense_ma
+        shifted_ma = self._sense_ma + self.sense_shift_ma
+        return max(-SENSE_FULL_SCALE_MA, min(SENSE_FULL_SCALE_MA, shifted_ma))
 
     def dc_link_mv(self) -> int:
         """Return the voltage of the stage's DC link in mV, -1 for a stage without a sensor."""

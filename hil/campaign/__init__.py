@@ -1,0 +1,1 @@
+"""Seeded campaigns: drawn plants, drawn faults, invariants at every step, shrinking, replay."""
