@@ -11,6 +11,8 @@ BUCKETS = 24
 # The most that may be counted at once: with an hour of 100 kW on top it still fits 32 bits. More
 # than that would wrap on a board, and what wrapped would never leave the window again.
 BUCKET_MWH_MAX = 4_000_000_000
+# A window of no length is one that no profile has asked for: it turns this seldom.
+_UNUSED_MS = 60_000
 # A value that no measurement has: the bucket is empty.
 _LOW = -1_000_000_000
 _HIGH = 1_000_000_000
@@ -20,7 +22,7 @@ class _Ring:
     """The clock of a window: which bucket the present belongs to."""
 
     def __init__(self, window_s: int):
-        self._bucket_ms = max(1, -(-window_s * 1000 // BUCKETS))
+        self._bucket_ms = -(-window_s * 1000 // BUCKETS) or _UNUSED_MS
         self._into_ms = 0
         self._index = 0
 

@@ -91,64 +91,13 @@ def test_extremes_before_and_long_after_the_last_value():
     assert (window.low, window.high) == (690, 690)
 
 
-def test_no_window_is_a_window_of_nothing():
+def test_a_window_of_no_length_turns_once_a_minute():
     window = EnergyWindow(0)
-    window.add(1_000_000, 10_000)
-    window.advance(BUCKETS + 1)
-    assert window.total_mwh == 0
-
-
-def test_a_window_is_cut_into_24_parts_and_keeps_one_more():
-    # 24 s in parts of a second: what is put in at its start is out at 25 s, not a moment before
-    energy = EnergyWindow(24)
-    energy.add_mwh(7)
-    extremes = ExtremesWindow(24)
-    extremes.add(100)
-    for window in (energy, extremes):
-        window.advance(24_999)
-    extremes.add(200)
-    assert energy.total_mwh == 7
-    assert (extremes.low, extremes.high) == (100, 200)
-    for window in (energy, extremes):
-        window.advance(1)
-    assert energy.total_mwh == 0
-    assert (extremes.low, extremes.high) == (200, 200)
-
-
-def test_parts_of_a_mwh_are_carried_and_none_is_made_up():
-    window = EnergyWindow(100)
-    window.add(100, 35_990)  # 3.599 J, and 3.6 J are a mWh
-    assert window.total_mwh == 0
-    window.add(100, 10)
-    assert window.total_mwh == 1
-    window.add(100, 71_990)
-    assert window.total_mwh == 2
-    window.add(-100, 10)
-    assert window.total_mwh == 3
-
-
-def test_what_has_left_the_window_is_forgotten_when_a_part_ends_and_not_before():
-    window = ExtremesWindow(24)
-    window.add(700)
-    window.advance(100_000)
-    window.add(690)
-    # until then the old value may be too wide, never too narrow
+    began = window._index
+    window.add_mwh(5)
+    window.advance(59_999)
+    assert window._index == began and window.total_mwh == 5
     window.advance(1)
-    assert (window.low, window.high) == (690, 700)
-    window.advance(998)
-    assert (window.low, window.high) == (690, 700)
-    window.advance(1)
-    assert (window.low, window.high) == (690, 690)
-
-
-def test_extremes_below_zero():
-    # a winter's night in mdegC
-    window = ExtremesWindow(24)
-    for value in (-5000, -20_000, -40_000, -1):
-        window.add(value)
-    assert (window.low, window.high) == (-40_000, -1)
-    window.advance(1000)
-    assert (window.low, window.high) == (-40_000, -1)
-    window.add(-7000)
-    window.advance(24_000)
-    assert (window.low, window.high) == (-7000, -7000)
+    assert window._index != began
+    window.advance(60_000 * (BUCKETS + 1))
+    assert window.total_mwh == 0
