@@ -20,7 +20,7 @@ OUT = struct.Struct("<IBhHHH")
 IN = struct.Struct("<IiiBHHH")
 # A board that is silent for this long of wall time hangs: no tick takes a hundredth of it.
 ANSWER_S_MAX = 20.0
-HEAP = "512k"
+HEAP = "1m"
 RECEIVE_SIZE = 16384
 start_process = subprocess.Popen
 

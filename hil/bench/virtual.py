@@ -59,6 +59,7 @@ class VirtualClock:
         self._calls: list[tuple[int, int, Callable[[], None]]] = []
         self._order = count()
         self._host_due_ms = 0
+        self._dues_ms = [0] * len(rigs)
 
     @property
     def unix_ms(self) -> int:
@@ -99,18 +100,25 @@ class VirtualClock:
                 self.now_ms = end_ms
                 return
             self.now_ms = now_ms
-            while self._calls and self._calls[0][0] <= now_ms:
-                heapq.heappop(self._calls)[2]()
+            if self._calls and self._calls[0][0] <= now_ms:
+                while self._calls and self._calls[0][0] <= now_ms:
+                    heapq.heappop(self._calls)[2]()
+                self._dues_ms = [self._due_ms(rig) for rig in self._rigs]
             self._run_host()
             self._run_boards()
 
     def _next_ms(self, end_ms: int) -> int | None:
-        """Return the next moment at which anything is due, or None when that is after end_ms."""
+        """Return the next moment at which anything is due, or None when that is after end_ms.
+
+        When every board is due is kept for `_run_boards`: what the host sends meanwhile arrives
+        later, and only a timed call changes it.
+        """
         next_ms = self._host_due_ms
         if self._calls and self._calls[0][0] < next_ms:
             next_ms = self._calls[0][0]
-        for rig in self._rigs:
-            due_ms = self._due_ms(rig)
+        dues_ms = self._dues_ms
+        for index, rig in enumerate(self._rigs):
+            due_ms = dues_ms[index] = self._due_ms(rig)
             if due_ms < next_ms:
                 next_ms = due_ms
             to_host_ms = rig.to_host.due_ms()
@@ -128,9 +136,16 @@ class VirtualClock:
             return due_ms
         if rig.hung:
             return rig.fed_ms + WATCHDOG_MS
-        for line_ms in (rig.bms_due_ms, rig.stage_due_ms):
-            if line_ms is not None:
-                due_ms = min(due_ms, -(-line_ms // RX_GRID_MS) * RX_GRID_MS)
+        line_ms = rig.bms_due_ms
+        if line_ms is not None:
+            line_ms += -line_ms % RX_GRID_MS
+            if line_ms < due_ms:
+                due_ms = line_ms
+        line_ms = rig.stage_due_ms
+        if line_ms is not None:
+            line_ms += -line_ms % RX_GRID_MS
+            if line_ms < due_ms:
+                due_ms = line_ms
         link_ms = rig.to_board.due_ms()
         if link_ms is not None and link_ms < due_ms:
             due_ms = link_ms
@@ -150,8 +165,8 @@ class VirtualClock:
         """Wake the boards that are due, all at once, and take their answers in order."""
         now_ms = self.now_ms
         woken: list[Rig] = []
-        for rig in self._rigs:
-            if self._due_ms(rig) > now_ms:
+        for due_ms, rig in zip(self._dues_ms, self._rigs, strict=True):
+            if due_ms > now_ms:
                 continue
             rig.advance(now_ms)
             if rig.restart_at_ms is not None:

@@ -115,7 +115,7 @@ class Worker:
         elif job is not None:
             self._writing = None
             self._finished = job.step()
-        elif left_ms >= COLLECT_MS and (
+        elif hal.paced and left_ms >= COLLECT_MS and (
                 self._slice_count >= SLICES_PER_COLLECTION
                 or waited_ms >= COLLECT_PERIOD_MS):
             self._collected_at = now

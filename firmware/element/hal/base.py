@@ -46,6 +46,7 @@ class HAL:
     link_uart = None
     stage_uart = None  # the line of a power stage that has one (an inverter on RS-485)
     slow_flash = False  # an erase stops the processor: docs/memory.md
+    paced = True  # time that collecting takes is time: between two ticks, not in one
     tight_heap = False  # 100 KB free or less: collecting must not wait until it is full
     console_uart = None  # where a person may type while the link is elsewhere
 

@@ -24,6 +24,8 @@ _FOREVER = 0xFFFFFFFF
 class LockstepHAL(HeaderHAL):
     """A board inside the bench's virtual time."""
 
+    paced = False  # time stands still meanwhile: it collects when its heap is full
+
     def __init__(self, channel_fd: int = 0, bus_baud: int = 0):
         """bus_baud: of the bus that the link is, 0 for a link of its own."""
         self._channel_in = open(channel_fd, "rb")
