@@ -138,8 +138,7 @@ def verify_run(folder: Path, public: bytes, only: str | None = None) -> Verified
             raise Refused("was changed after it was signed")
         listed = _listed(sums)
     except Refused as error:
-        why = error.code if error.value is None else f"{error.code}: {error.value!r}"
-        found.problems.append((place, why))
+        found.problems.append((place, _why(place, error)))
         return found
     if only is not None:
         listed = {name: digest for name, digest in listed.items() if name == only}
@@ -149,6 +148,17 @@ def verify_run(folder: Path, public: bytes, only: str | None = None) -> Verified
     if only is None:
         _check_added(folder, listed, found)
     return found
+
+
+def _why(place: str, error: Refused) -> str:
+    """Return in words what is wrong with run.cose or SHA256SUMS."""
+    if place == SIGNATURE_FILE and error.code == "is missing":
+        return "is missing: the run was never signed, or did not come to its end"
+    if error.code == "signature":
+        return "its signature does not hold: it was changed, or made with another key"
+    if error.code.startswith(("is ", "was ", "cannot ")):
+        return error.code if error.value is None else f"{error.code}: {error.value}"
+    return f"is no signature of a run ({error.code})"
 
 
 def _listed(sums: bytes) -> dict[str, str]:
