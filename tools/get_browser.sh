@@ -35,6 +35,8 @@ write_env() { # the program, its libraries, its fonts.conf or nothing
 if [ -f "$OUT/env" ] && [ "$OUT/env" -nt "$HERE/get_browser.sh" ]; then
     exit 0
 fi
+[ -z "${CHROMIUM:-}" ] || command -v "$CHROMIUM" >/dev/null \
+    || fail "CHROMIUM=$CHROMIUM is no program." "name one, or unset it"
 for name in "${CHROMIUM:-}" chromium-headless-shell chromium chromium-browser google-chrome; do
     if [ -n "$name" ] && found=$(command -v "$name"); then
         rm -rf "$OUT"
@@ -43,7 +45,6 @@ for name in "${CHROMIUM:-}" chromium-headless-shell chromium chromium-browser go
         exit 0
     fi
 done
-[ -z "${CHROMIUM:-}" ] || fail "CHROMIUM=$CHROMIUM is no program." "name one, or unset it"
 for tool in apt-get dpkg dpkg-deb dpkg-query; do
     command -v "$tool" >/dev/null || fail "no $tool on this machine." \
         "install Chromium, or name one with CHROMIUM"
