@@ -20,6 +20,7 @@ from .report_example import example, write_trace
 pytestmark = pytest.mark.xdist_group("browser")
 
 BACKGROUND = "getComputedStyle(document.body).backgroundColor"
+PAPER_PX = 703  # A4 without its margins, at 96 dpi
 TICKS = "(svg) => [...svg.querySelectorAll('.xtick')].map((one) => +one.textContent)"
 
 
@@ -236,6 +237,8 @@ def test_paper_shows_it_all_and_no_buttons(browser: Browser, report: Path) -> No
     assert page.locator(".bar:visible, .hint:visible, button:visible").count() == 0
     assert page.locator("h2:visible").count() == page.locator("h2").count() > 8
     assert page.locator("svg.chart:visible").count() == page.locator("svg.chart").count()
+    page.set_viewport_size({"width": PAPER_PX, "height": 1000})
+    assert page.evaluate("document.documentElement.scrollWidth") <= PAPER_PX
     pdf = page.pdf()
     assert pdf.startswith(b"%PDF") and len(pdf) > 20_000
     assert 2 <= len(re.findall(rb"/Type\s*/Page\b", pdf)) <= 12
@@ -301,6 +304,8 @@ def test_comparisons_and_trends_are_readable_and_quiet(
             box = cell.bounding_box()
             assert box is not None and box["x"] + box["width"] <= 390
     page.emulate_media(media="print")
+    page.set_viewport_size({"width": PAPER_PX, "height": 1000})
+    assert page.evaluate("document.documentElement.scrollWidth") <= PAPER_PX
     assert page.locator(".bar:visible, button:visible").count() == 0
     opened.close()
 
