@@ -15,6 +15,7 @@ from host_tools.dispatch.loop import MeterLoop
 from host_tools.dispatch.orders import Dispatched, Order, Turn, switched
 from host_tools.dispatch.plan import dispatch
 from host_tools.envelope.capability import Capability
+from host_tools.envelope.ceilings import BY_RAMP
 from host_tools.envelope.policy import ROUND_ROBIN, Instruction, Policy
 from host_tools.identity.credentials import Trust
 from host_tools.identity.issuer import Authorities, Issuer
@@ -32,6 +33,8 @@ from host_tools.links.element_port import SILENCE_MS_MAX, ElementPort
 
 DISPATCH_PERIOD_MS = 1000
 TIME_SYNC_PERIOD_MS = 10000
+# While the policy's ramp holds an instruction back, the next part of it is asked for this soon.
+RAMP_PERIOD_MS = 200
 # A setpoint's lease on a link that is too late for commands in time: the element is left to it.
 LATE_LEASE_MS = 30_000
 _TURN = "round-robin turn"
@@ -72,6 +75,7 @@ class Aggregator:
         self._now_ms = 0
         self._redispatch = False
         self._switched = False
+        self._ramp_ms: int | None = None  # when the ramp goes on
         self._previous = (0, 0)  # (admitted mW, when)
         self._port_of: dict[bytes, ElementPort] = {}
         self._unanswered: dict[bytes, ElementView] = {}
@@ -278,9 +282,11 @@ class Aggregator:
         """When `step` is wanted next; the present when something changed."""
         if self._redispatch:
             return self._now_ms
-        if self._check_ms is not None:
-            return max(self._now_ms, min(self._check_ms, self._next_dispatch_ms))
-        return self._next_dispatch_ms
+        due_ms = self._next_dispatch_ms
+        for other_ms in (self._check_ms, self._ramp_ms):
+            if other_ms is not None and other_ms < due_ms:
+                due_ms = max(self._now_ms, other_ms)
+        return due_ms
 
     def step(self, now_ms: int) -> None:
         """Do what is due: keep lines alive, close intervals, dispatch, ask again."""
@@ -297,8 +303,10 @@ class Aggregator:
             self._redispatch = self.fleet.age(now_ms) or self._redispatch
         if self._check_ms is not None and now_ms >= self._check_ms:
             self._check(now_ms)
+        if self._ramp_ms is not None and now_ms >= self._ramp_ms:
+            self._redispatch = True
         if regular or self._redispatch:
-            self._redispatch = False
+            self._redispatch, self._ramp_ms = False, None
             self._dispatch(now_ms, regular)
 
     def _order_of_target(self, now_ms: int) -> Order | None:
@@ -332,6 +340,8 @@ class Aggregator:
         self._switched = self._switched or switched(last, self.last_split, population)
         self._previous = (plan.admitted_mw, now_ms)
         self.counters.dispatches += 1
+        if BY_RAMP in plan.limited_by:
+            self._ramp_ms = now_ms + RAMP_PERIOD_MS
         for element_id, part_mw in zip(population.ids, plan.parts_mw.tolist(), strict=True):
             view = self.inventory.get(element_id)
             if view is not None and (part_mw or self.fleet.counts(element_id)):

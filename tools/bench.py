@@ -17,6 +17,7 @@ import hil.benchmarks.aggregator
 import hil.benchmarks.attest
 import hil.benchmarks.bus
 import hil.benchmarks.element
+import hil.benchmarks.frequency
 import hil.benchmarks.handshake
 import hil.benchmarks.heap
 import hil.benchmarks.host

@@ -155,11 +155,17 @@ class ApiModel(Strict):
         return host
 
 
+# A product that wants its response to begin within this long keeps elements armed.
+ARMED_START_MS = 500
+
+
 class SupportModel(Strict):
     """Grid support by measurements that a meter sends to the API: the curve and its size.
 
     place: the building's in the grid. nearness_steps: how many steps of their paths an element
-    and the measurement must share for it to respond. soh_pct_min: the least health.
+    and the measurement must share for it to respond. soh_pct_min: the least health. armed: hold
+    elements at zero, ready to begin at once, while the grid is well; by default for products that
+    want a start within half a second.
     """
 
     curve: Literal["none", "dynamic-containment", "dynamic-moderation", "dynamic-regulation",
@@ -174,6 +180,7 @@ class SupportModel(Strict):
     place: Place = ""
     nearness_steps: int = Field(0, ge=0, le=64)
     soh_pct_min: Share = 0
+    armed: bool | None = None
 
     @model_validator(mode="after")
     def _a_curve(self) -> "SupportModel":
@@ -191,6 +198,14 @@ class SupportModel(Strict):
         if self.curve == "droop":
             return droop("droop", self.dead_band_mhz, self.full_mhz)
         return CURVES.get(self.curve)
+
+    @property
+    def is_armed(self) -> bool:
+        """True when elements are to be kept ready."""
+        curve = self.shape()
+        if self.armed is None:
+            return curve is not None and 0 < curve.start_ms <= ARMED_START_MS
+        return self.armed
 
     def responders(self, places: Iterable[str]) -> Responders:
         """Return who responds. places: the elements' own."""

@@ -146,7 +146,8 @@ class Service:
             model.shape(), round(model.power_kw * 1_000_000),
             Nominal(model.nominal_hz * 1000, round(model.nominal_v * 1000)),
             None if limit_kw is None else round(limit_kw * 1_000_000),
-            lend, building.extend, building.finish, building.tell, model.lead_ms, self.responders)
+            lend, building.extend, building.finish, building.tell, model.lead_ms, self.responders,
+            model.is_armed)
 
     def line_errors(self) -> dict[str, str]:
         """Return why lines are not open, by name."""

@@ -9,7 +9,15 @@ from host_tools.ledger.dispatches import Dispatch
 from host_tools.support import black_start, modes
 from host_tools.support.black_start import BlackStart
 from host_tools.support.droop import VOLTAGE, Curve, Lead, required_mw
-from host_tools.support.modes import EMERGENCY, ISLANDED, STANDBY, Measurement, Mode, Nominal
+from host_tools.support.modes import (
+    EMERGENCY,
+    ISLANDED,
+    MEASUREMENT_AGE_MS_MAX,
+    STANDBY,
+    Measurement,
+    Mode,
+    Nominal,
+)
 from host_tools.support.share import ANYBODY, Responders
 
 # Power is lent for so long by one measurement; the next one extends it.
@@ -32,7 +40,9 @@ class Support:
                  demand_limit_mw: int | None, lend: Callable[..., Dispatch],
                  extend: Callable[..., bool], finish: Callable[..., Any],
                  tell: Callable[..., None], lead_ms: int = 0,
-                 responders: Responders = ANYBODY) -> None:
+                 responders: Responders = ANYBODY, armed: bool = False) -> None:
+        """armed: elements are kept at zero with their FETs closed while the grid is well."""
+        self._armed = armed
         self.responders = responders
         self._near = responders.to("")  # who responds to where it is measured
         self._lead = Lead(lead_ms)
@@ -100,6 +110,9 @@ class Support:
     def _lend_it(self, now_ms: int) -> None:
         """Keep one instruction in force while there is something to support."""
         source = SOURCES.get(self.mode.name, "")
+        if not source and self._armed and self.measured is not None \
+                and now_ms - self.measured.at_ms <= MEASUREMENT_AGE_MS_MAX:
+            source = SOURCES[modes.SUPPORT]  # of zero: who is at rest takes 0.3 s to begin
         if self._number is not None and source != self._number_source:
             self._finish(self._number, now_ms)
             self._number = None

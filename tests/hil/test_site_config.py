@@ -115,3 +115,12 @@ def test_tokens_are_long_and_never_the_same(capsys: pytest.CaptureFixture[str]) 
         tokens.add(capsys.readouterr().out.strip())
     assert len(tokens) == 4 and all(len(one) > 40 for one in tokens)
     assert main(["aggregator", "token", "root"]) == 2
+
+
+@pytest.mark.parametrize(("support", "armed"), [
+    ({}, False), ({"curve": "dynamic-containment", "power_kw": 5}, True),
+    ({"curve": "fcr", "power_kw": 5}, False),
+    ({"curve": "fcr", "power_kw": 5, "armed": True}, True),
+    ({"curve": "dynamic-containment", "power_kw": 5, "armed": False}, False)])
+def test_products_that_want_a_fast_start_keep_elements_armed(support, armed):
+    assert SiteConfig(name="House", support=support).support.is_armed is armed

@@ -22,15 +22,15 @@ KW = 1_000_000
 FAST = converters(5000, services=0x3F, response_ms=500, ramp_mw_per_s=50 * KW)
 
 
-def supported(site: SimulatedBuilding, power_mw: int, responders: Responders | None = None
-              ) -> Support:
+def supported(site: SimulatedBuilding, power_mw: int, responders: Responders | None = None,
+              armed: bool = False) -> Support:
     """Return a building's support, its power lent by the building."""
     building = site.building
     return Support(CURVES["dynamic-containment"], power_mw, Nominal(), None,
                    lambda source, mw, service, now_ms, end_ms, among: building.lend(
                        f"{source}:{now_ms}", source, mw, service, now_ms, end_ms, among),
                    building.extend, building.finish, building.tell,
-                   responders=responders or Responders())
+                   responders=responders or Responders(), armed=armed)
 
 
 def follow(site: SimulatedBuilding, support: Support, mhz: int | None, duration_ms: int,
@@ -62,6 +62,31 @@ def test_a_dip_is_answered_by_the_curve_within_the_ramp() -> None:
     assert abs(high + 20 * KW) <= 4
     ids = {one["id"] for one in site.told("dispatch")}
     assert len(ids) == 1  # one instruction for the whole event
+
+
+def test_a_ramp_goes_on_between_the_panels_regular_turns() -> None:
+    site = SimulatedBuilding(4, FAST).run(4000)
+    support = supported(site, 20 * KW)
+    follow(site, support, 50_000, 1050)
+    powers = follow(site, support, 49_500, 3000)
+    # a fifth of a second's 30 % at a time: no step as large as half a second's
+    steps = [later - now for now, later in zip(powers, powers[1:], strict=False)]
+    assert 0 < max(steps) <= 20 * KW * 3 // 10 // 2
+    assert len([one for one in steps if one > KW]) >= 10
+
+
+def test_who_is_armed_holds_zero_ready_while_the_grid_is_measured() -> None:
+    site = SimulatedBuilding(2, FAST).run(4000)
+    support = supported(site, 10 * KW, armed=True)
+    assert follow(site, support, 50_000, 4000)[-1] == 0
+    active = site.building.active(site.now_ms)
+    assert active is not None and active.power_mw == 0 and support.mode.name == "standby"
+    assert follow(site, support, 49_500, 5000)[-1] > 9 * KW
+    follow(site, support, None, 8000)  # a meter that is gone arms nobody
+    assert site.building.active(site.now_ms) is None
+    idle = supported(site, 10 * KW)
+    follow(site, idle, 50_000, 2000)
+    assert site.building.active(site.now_ms) is None
 
 
 def test_blindness_and_a_dark_bus_are_zero() -> None:
