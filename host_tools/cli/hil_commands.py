@@ -15,7 +15,12 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from host_tools.cli import hil_campaign_commands, hil_report_commands
+from host_tools.cli import (
+    hil_campaign_commands,
+    hil_frequency_command,
+    hil_report_commands,
+    hil_trustder_command,
+)
 from host_tools.cli.result_table import show_results
 
 if TYPE_CHECKING:
@@ -163,10 +168,12 @@ def _safe_stop(session: Any, console: Console) -> Iterator[None]:
 for _name, _examples, _command in (
     ("campaign", hil_campaign_commands.CAMPAIGN_EXAMPLES, hil_campaign_commands.hil_campaign),
     ("replay", hil_campaign_commands.REPLAY_EXAMPLES, hil_campaign_commands.hil_replay),
+    ("frequency", hil_frequency_command.FREQUENCY_EXAMPLES, hil_frequency_command.hil_frequency),
     ("report", hil_report_commands.REPORT_EXAMPLES, hil_report_commands.hil_report),
     ("verify", hil_report_commands.VERIFY_EXAMPLES, hil_report_commands.hil_verify),
     ("key", hil_report_commands.KEY_EXAMPLES, hil_report_commands.hil_key),
     ("compare", hil_report_commands.COMPARE_EXAMPLES, hil_report_commands.hil_compare),
     ("trend", hil_report_commands.TREND_EXAMPLES, hil_report_commands.hil_trend),
+    ("trustder", hil_trustder_command.TRUSTDER_EXAMPLES, hil_trustder_command.hil_trustder),
 ):
     app.command(_name, epilog=_examples)(_command)
