@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from element.protocol import schema
-from hil.bench.faults import SAFE_SHARE, above_safe
+from hil.bench.faults import SAFE_SHARE
 from hil.bench.rig import Rig
 from hil.bench.site import Site
 
@@ -67,6 +67,9 @@ class ElementState:
     slow_ms: int = 0
     faults: set[str] = field(default_factory=set)  # those that are on
     hung_until_ms: int = -1
+    safe_w: float = 0.0  # below both it counts as off (hil.bench.faults)
+    safe_a: float = 0.0
+    current_a_max: float = 0.0
     lied_ms: int = -(1 << 40)  # when the last lie of a measurement ended
 
     @property
@@ -87,8 +90,12 @@ class Watch:
         self.states = {rig.name: ElementState() for rig in site.rigs}
         self.limits_v = {name: (profile["cell_mv_min"] / 1000, profile["cell_mv_max"] / 1000)
                          for name, profile in site.profiles.items()}
-        self.current_a_max = {name: profile["current_ma_discharge_max"] / 1000
-                              for name, profile in site.profiles.items()}
+        for rig in site.rigs:
+            state, pack = self.states[rig.name], rig.plant.pack
+            rated_a = rig.rating_w / (pack.chemistry.nominal_v * pack.series_count)
+            state.safe_w, state.safe_a = SAFE_SHARE * rig.rating_w, SAFE_SHARE * rated_a
+            limit_a = site.profiles[rig.name]["current_ma_discharge_max"] / 1000
+            state.current_a_max = CURRENT_SHARE_MAX * limit_a + CURRENT_ROOM_A
         self.looks_count = 0
         self._lease_ms_max = lease_ms_max
         self._exact = exact_leases
@@ -140,14 +147,20 @@ class Watch:
         self.looks_count += 1
         state = self.states[rig.name]
         enabled = rig.outputs.enable
+        plant = rig.plant
+        current_a = abs(plant.pack.current_a)
+        flows = abs(plant.pcc_w) > state.safe_w or current_a > state.safe_a
         if enabled and not rig.hung:
             self._look_at_enabled(rig, state, now_ms)
-        if enabled or above_safe(rig):
+        if flows:
             self._look_at_power(rig, state, now_ms)
             if now_ms - state.slow_ms >= SLOW_LOOK_MS:
                 state.slow_ms = now_ms
                 self._look_at_cells(rig, state, now_ms)
-        self._look_at_current(rig, state, now_ms)
+        if current_a > state.current_a_max:
+            self._look_at_current(rig, state, now_ms)
+        else:
+            state.current_since_ms = None
 
     def _say(self, invariant: str, rig: Rig, now_ms: int, text: str) -> None:
         self._violated(Violation(invariant, rig.name, now_ms, text))
@@ -168,28 +181,27 @@ class Watch:
 
     def _look_at_power(self, rig: Rig, state: ElementState, now_ms: int) -> None:
         """Judge what truly flows."""
-        if state.has_no_way_to_stop or not above_safe(rig):
+        if state.has_no_way_to_stop:
             return
         room_ms = TICK_MS + STOP_MS[rig.kind]
         if rig.hung or now_ms <= state.hung_until_ms + room_ms:
             return  # its watchdog is what stops it, in a second
         if state.faults & {"fets_welded", "contacts_welded"}:
             room_ms = OTHER_PATH_MS
-        power = f"{rig.plant.pcc_w:.0f} W, {rig.plant.pack.current_a:.2f} A"
-        flows = abs(rig.plant.pcc_w) > SAFE_SHARE * rig.rating_w
+        flows = abs(rig.plant.pcc_w) > state.safe_w
         until_ms = state.power_until_ms if flows else state.lent_until_ms
         if now_ms > until_ms + RAMP_MS + room_ms:
             self._say("power_without_lease", rig, now_ms,
-                      f"{power} {now_ms - until_ms} ms after its last lease")
+                      f"{_power(rig)} {now_ms - until_ms} ms after its last lease")
         if state.off_by_ms is not None and now_ms > state.off_by_ms + room_ms:
             self._say("power_after_trip", rig, now_ms,
-                      f"{power} {now_ms - state.off_by_ms} ms after it had to be off: "
+                      f"{_power(rig)} {now_ms - state.off_by_ms} ms after it had to be off: "
                       f"{state.off_why}")
         heard_ms = state.heard_ms
         if heard_ms is None or now_ms > heard_ms + STALE_MS_MAX + room_ms:
             silent = "ever" if heard_ms is None else f"for {now_ms - heard_ms} ms"
             self._say("power_on_stale_reading", rig, now_ms,
-                      f"{power} although its BMS has said nothing {silent}")
+                      f"{_power(rig)} although its BMS has said nothing {silent}")
 
     def _look_at_cells(self, rig: Rig, state: ElementState, now_ms: int) -> None:
         """Judge every cell: beyond a limit, and driven further by us."""
@@ -198,7 +210,7 @@ class Watch:
         current_a = rig.plant.pack.current_a
         beyond = ((current_a > 0 and min(cells_v) < low_v - CELL_TOLERANCE_V)
                   or (current_a < 0 and max(cells_v) > high_v + CELL_TOLERANCE_V))
-        if not beyond or not above_safe(rig):
+        if not beyond:
             state.cells_since_ms = None
             return
         if state.cells_since_ms is None:
@@ -211,18 +223,13 @@ class Watch:
                       f"{now_ms - state.cells_since_ms} ms")
 
     def _look_at_current(self, rig: Rig, state: ElementState, now_ms: int) -> None:
-        """Judge the true pack current against the credential's."""
-        limit_a = CURRENT_SHARE_MAX * self.current_a_max[rig.name] + CURRENT_ROOM_A
-        current_a = rig.plant.pack.current_a
-        if abs(current_a) <= limit_a:
-            state.current_since_ms = None
-            return
+        """Judge a true pack current that is above the credential's."""
         if state.current_since_ms is None:
             state.current_since_ms = now_ms
         limit_ms = CURRENT_MS_MAX + (LIE_MS_MAX if self._lied(state, now_ms) else 0)
         if now_ms - state.current_since_ms > limit_ms and not state.has_no_way_to_stop:
             self._say("current_above_limit", rig, now_ms,
-                      f"{current_a:.1f} A, limit {limit_a:.1f} A, for "
+                      f"{rig.plant.pack.current_a:.1f} A, limit {state.current_a_max:.1f} A, for "
                       f"{now_ms - state.current_since_ms} ms")
 
     @staticmethod
@@ -230,3 +237,7 @@ class Watch:
         lies = {"sensor_frozen", "sensor_offset", "bms_stuck", "bms_late", "bms_corrupt",
                 "bms_silent"}
         return bool(state.faults & lies) or now_ms - state.lied_ms < LIE_MS_MAX
+
+
+def _power(rig: Rig) -> str:
+    return f"{rig.plant.pcc_w:.0f} W, {rig.plant.pack.current_a:.2f} A"

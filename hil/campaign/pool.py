@@ -18,12 +18,14 @@ from typing import Any, Protocol
 
 from hil.bench.provenance import commit_of
 from hil.campaign.case import Case, draw_case
+from hil.campaign.image import build_image
 from hil.campaign.trial import Outcome, run_case
 from hil.scenarios.model import ScenarioModel
 
 # Cases handed out ahead of those that are done: enough to keep everybody busy, few to stop.
 AHEAD = 4
 PREFIX = "cellwall-campaign-"
+IMAGE = "image"
 POLL_S = 0.02
 CONNECT_S = 10
 
@@ -55,9 +57,13 @@ def run_seed(scenario: dict[str, Any], seed: int, root: str | None = None) -> Ou
 
 
 def run_here(case: Case, root: str | None = None) -> Outcome:
-    """Run a case in a folder that goes again. root: where that is, the system's by default."""
+    """Run a case in a folder that goes again.
+
+    root: a folder for it with a firmware image in it; by default the system's, and one's own.
+    """
+    image = None if root is None else Path(root) / IMAGE
     with tempfile.TemporaryDirectory(prefix=PREFIX, dir=root) as folder:
-        return run_case(case, Path(folder) / "case")
+        return run_case(case, Path(folder) / "case", image)
 
 
 def _settle_worker(cores: Any) -> None:
@@ -83,6 +89,7 @@ def in_processes(scenario: ScenarioModel, seeds: range, jobs: int,
         cores.put(able[number % len(able)])
     document = scenario.model_dump(mode="json")
     root = tempfile.mkdtemp(prefix=PREFIX)
+    build_image(Path(root) / IMAGE)
     pool = ProcessPoolExecutor(jobs, context, _settle_worker, (cores,))
     try:
         yield from _in_order(

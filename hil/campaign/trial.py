@@ -11,11 +11,11 @@ from typing import Any
 from element.protocol.errors import BusError
 from hil.bench.rig import Rig
 from hil.bench.run import START_UNIX_MS, phase_signal
-from hil.bench.session import find_micropython
 from hil.bench.site import LEASE_MS_MAX, Paths, Seeds, Site, build_site
 from hil.bench.virtual import VirtualClock
 from hil.campaign.books import Books
 from hil.campaign.case import Case
+from hil.campaign.image import image_paths, own_image
 from hil.campaign.inject import Injector
 from hil.campaign.invariants import Violation, Watch
 from hil.campaign.panel import CampaignPanel
@@ -57,15 +57,16 @@ class Trial:
     """One case and its world, in a folder that is emptied first."""
 
     def __init__(self, case: Case, folder: Path, paths: Paths | None = None) -> None:
-        """paths: another firmware than the checkout's. Raises BusError without MicroPython."""
+        """paths: another firmware than the checkout's own, compiled. Raises BusError without
+        MicroPython.
+        """
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         self.case = case
         self.outcome = Outcome(case.seed)
         seeds = Seeds(case.seed)
         self.site: Site = build_site(case.scenario, case.seed, "lockstep",
-                                     paths or Paths.of_checkout(find_micropython()),
-                                     folder / "boards")
+                                     paths or image_paths(own_image()), folder / "boards")
         for rig in self.site.rigs:
             self._wire(rig, seeds)
         exact = not any(fault.kind in _CLOCKS_DIFFER for fault in case.faults)
@@ -192,8 +193,8 @@ class Trial:
             self._violated(found)
 
 
-def run_case(case: Case, folder: Path) -> Outcome:
-    """Run a case in a folder of its own."""
-    return Trial(case, folder).run()
+def run_case(case: Case, folder: Path, image: Path | None = None) -> Outcome:
+    """Run a case in a folder of its own. image: compiled firmware that is there already."""
+    return Trial(case, folder, None if image is None else image_paths(image)).run()
 
 
