@@ -24,7 +24,8 @@ import hil.benchmarks.host
 import hil.benchmarks.panel
 import hil.benchmarks.population
 import hil.benchmarks.rp2040
-import hil.benchmarks.scenarios  # noqa: F401  each module registers its benchmarks
+import hil.benchmarks.scenarios
+import hil.benchmarks.trustder  # noqa: F401  each module registers its benchmarks
 from hil.bench.session import find_micropython
 from hil.benchmarks.registry import Context, Measure, chosen, machine, write_results
 

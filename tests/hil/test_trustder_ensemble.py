@@ -6,6 +6,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from hil.benchmarks import trustder as benchmarks
+from hil.benchmarks.registry import Context, chosen
 from hil.metrics.tracking import e1_pct
 from hil.signals.signal import Signal
 from hil.trustder.delay import Delay
@@ -132,3 +134,14 @@ def test_references_are_checked():
         regulation_steps(0.1, 1, Signal(4000, [0.0] * 200, "flat"))
     with pytest.raises(ValueError, match="minute"):
         ramp_steps(0.01)
+
+
+def test_the_benchmarks_have_the_figures_as_their_reaches(tmp_path, monkeypatch):
+    monkeypatch.setattr(benchmarks, "SIMULATED_SEEDS", (7,))
+    monkeypatch.setattr(benchmarks, "DEVICES_COUNT", 500)
+    measured = {one.name: one for one in
+                benchmarks.simulation(Context(tmp_path, tmp_path, None))}
+    assert measured["trustder.simulation.ramp.e1_pct"].reach == "<= 0.5"
+    assert measured["trustder.simulation.regulation.e1_pct"].reach == "<= 0.8"
+    assert all(one.value > 0 for one in measured.values())
+    assert {"trustder_simulation", "trustder_bench"} <= set(chosen("trustder"))
