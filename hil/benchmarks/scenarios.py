@@ -1,15 +1,21 @@
 """Benchmarks that run whole scenarios: speed, repeatability, tracking, real-time ticks."""
 
 import json
+import os
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from random import Random
 from typing import Any
+
+import numpy as np
 
 from element.protocol import schema
 from hil.bench.session import Options, Session
 from hil.benchmarks.element import Ticker
 from hil.benchmarks.registry import Context, Measure, benchmark
+from hil.metrics.pjm import WINDOWS_COUNT_MAX
 from hil.scenarios.load import find_scenario, load_scenario
 from hil.scenarios.model import EventModel
 from hil.signals.csv_source import csv_columns, load_csv
@@ -20,6 +26,9 @@ from host_tools.identity.keys import make_key_pair
 # Fields of results.json that tell about the machine's clock and not about the run.
 WALL_CLOCK_FIELDS = ("wall_s",)
 DAYS_COUNT = 5
+AGC_DAYS = 20
+# Five minutes more than four hours: the last one needs room for its lag, where there is signal.
+AGC_HOURS = 4 + 5 / 60
 PHASES_COUNT = 12
 NEVER_MS = 10**9
 TICKS_PER_S = 10
@@ -86,6 +95,42 @@ def regulated_days(context: Context) -> Iterator[Measure]:
         yield Measure(f"regulated_days.{name}.e1_pct", segment["e1_pct"], "%", "<= 1")
         yield Measure(f"regulated_days.{name}.composite", segment["pjm"]["composite"], "",
                       ">= 0.985")
+
+
+def _day(scenario: str, out: Path, seed: int, column: str | None, agc_csv: Path | None,
+         hours: float) -> list[dict[str, Any]]:
+    """Run a whole day and return its hours; for a process of its own."""
+    signal = None if agc_csv is None or column is None else load_csv(agc_csv, column)
+    results = run(scenario, out, seed, signal=signal, hours=hours)
+    segment = next(one for one in results["segments"] if one["name"] == "regulation")
+    hours_of: list[dict[str, Any]] = segment["pjm"]["hours"]
+    return hours_of
+
+
+@benchmark("agc_days")
+def agc_days(context: Context) -> Iterator[Measure]:
+    """Score a mixed building on twenty days of four hours, of a CSV or generated: every hour."""
+    columns: list[str | None] = [None] * AGC_DAYS
+    if context.agc_csv is not None:
+        known = csv_columns(context.agc_csv)
+        columns = list(known[:: max(1, len(known) // AGC_DAYS)][:AGC_DAYS])
+    hours: list[dict[str, Any]] = []
+    jobs = len(os.sched_getaffinity(0))
+    with ProcessPoolExecutor(jobs, get_context("spawn")) as pool:
+        days = [pool.submit(_day, "mixed", context.folder / f"agc-day-{index}", index + 1, column,
+                            context.agc_csv, AGC_HOURS) for index, column in enumerate(columns)]
+        for day in days:
+            hours += day.result()
+    whole = [hour for hour in hours if hour["windows"] == WINDOWS_COUNT_MAX]
+    composites = np.array([hour["composite"] for hour in whole])
+    yield Measure("agc_days.composite_mean", round(float(composites.mean()), 4), "", ">= 0.985")
+    yield Measure("agc_days.composite_p5", round(float(np.percentile(composites, 5)), 4), "",
+                  ">= 0.96")
+    yield Measure("agc_days.composite_min", float(composites.min()), "", "")
+    for key in ("composite_window", "delay", "precision", "precision_window"):
+        mean = float(np.mean([hour[key] for hour in whole]))
+        yield Measure(f"agc_days.{key}_mean", round(mean, 4), "", "")
+    yield Measure("agc_days.hours", len(whole), "", "")
 
 
 def _worst_of(context: Context, name: str, events: list[EventModel],

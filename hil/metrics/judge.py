@@ -13,13 +13,17 @@ from element.protocol import texts
 from hil.bench.faults import EventResult
 from hil.bench.provenance import Provenance
 from hil.bench.run import RunResult
-from hil.metrics.pjm import SAMPLE_S, pjm_score
+from hil.metrics.pjm import LAG_SAMPLES_MAX, SAMPLE_S, pjm_score
 from hil.metrics.tracking import e1_pct, e2_pct, rmse_pct
 
 SCHEMA_VERSION = 2
 # Manual 12 divides by the hour's mean signal; windows without any signal then count as they are.
 PJM_NORMALISER = "hour"
 DECIMALS = 4
+HOUR_SAMPLES = 3600 // SAMPLE_S
+SCORED_SAMPLES = HOUR_SAMPLES + LAG_SAMPLES_MAX
+HOUR_KEYS = ("composite", "accuracy", "delay", "precision", "composite_window",
+             "precision_window")
 
 FloatArray = NDArray[np.float64]
 
@@ -39,23 +43,49 @@ def tracking(power_w: FloatArray, target_w: FloatArray) -> dict[str, float | Non
     }
 
 
-def pjm(power_w: FloatArray, target_w: FloatArray, full_w: float) -> dict[str, Any] | None:
-    """Return the PJM-style score of one-second rows, or None when they are too short for one."""
+def pjm(power_w: FloatArray, target_w: FloatArray, full_w: float, from_s: int = 0
+        ) -> dict[str, Any] | None:
+    """Return the PJM-style score of one-second rows, or None when they are too short for one.
+
+    from_s: of the first row. Every hour is scored by itself, with five minutes of the next one as
+    room for the lag; the last one on as many windows as have that room.
+    """
     count = power_w.size // SAMPLE_S
     if count == 0 or full_w <= 0:
         return None
     shape = (count, SAMPLE_S)
     signal = target_w[: count * SAMPLE_S].reshape(shape).mean(axis=1) / full_w
     response = power_w[: count * SAMPLE_S].reshape(shape).mean(axis=1) / full_w
+    hours = []
+    for at in range(0, count, HOUR_SAMPLES):
+        hour = _hour(signal[at : at + SCORED_SAMPLES], response[at : at + SCORED_SAMPLES])
+        if hour is not None:
+            hours.append({"from_s": from_s + at * SAMPLE_S, **hour})
+    if not hours:
+        return None
+    composites = [hour["composite"] for hour in hours]
+    return {
+        **{key: _rounded(float(np.mean([hour[key] for hour in hours]))) for key in HOUR_KEYS},
+        "composite_p5": _rounded(float(np.percentile(composites, 5))),
+        "normaliser": PJM_NORMALISER,
+        "windows": sum(hour["windows"] for hour in hours),
+        "hours": hours,
+    }
+
+
+def _hour(signal: FloatArray, response: FloatArray) -> dict[str, Any] | None:
+    """Return an hour's score by both usual normalisers, None where no window is complete."""
     score = pjm_score(signal, response, PJM_NORMALISER)
-    if score is None:
+    window = pjm_score(signal, response, "window")
+    if score is None or window is None:
         return None
     return {
         "composite": _rounded(score.composite),
         "accuracy": _rounded(score.accuracy),
         "delay": _rounded(score.delay),
         "precision": _rounded(score.precision),
-        "normaliser": score.normaliser,
+        "composite_window": _rounded(window.composite),
+        "precision_window": _rounded(window.precision),
         "windows": score.windows_count,
     }
 
@@ -102,7 +132,8 @@ def segments_of(result: RunResult) -> list[dict[str, Any]]:
         for name, chosen in parts:
             score = None
             if phase.signal == "regulation" and name == phase.name:
-                score = pjm(power[chosen], target[chosen], phase.power_kw * 1000)
+                score = pjm(power[chosen], target[chosen], phase.power_kw * 1000,
+                            int(rows[0]))
             segments.append(
                 {
                     "name": name,

@@ -138,7 +138,9 @@ def _tiles(results: dict[str, Any]) -> list[tuple[str, str, str]]:
                       else " %"), "tracking error at the meter"))
     scores = [one["pjm"] for one in results["segments"] if one["pjm"]]
     tiles += [("PJM composite", fixed(score["composite"], 3),
-               f"1 is perfect; {score['windows']} of 12 windows") for score in scores]
+               f"1 is perfect; {score['windows']} windows in {len(score['hours'])} h; worst hour "
+               f"{fixed(min(hour['composite'] for hour in score['hours']), 3)}")
+              for score in scores]
     watched = [one for one in results["events"] if one["elements"]]
     if watched:
         times = [one["safe_after_ms"] for one in watched]

@@ -44,8 +44,11 @@ def rig(*names: str) -> dict[str, Any]:
 
 def example() -> dict[str, Any]:
     """Return complete results: two elements, two events, one limit missed."""
-    score = {"composite": 0.95, "accuracy": 0.99, "delay": 0.98, "precision": 0.88,
-             "normaliser": "window_floor", "windows": 12}
+    figures = {"composite": 0.95, "accuracy": 0.99, "delay": 0.98, "precision": 0.88,
+               "composite_window": 0.94, "precision_window": 0.85}
+    score = {**figures, "normaliser": "window_floor", "windows": 23, "composite_p5": 0.942,
+             "hours": [{"from_s": 180, **figures, "windows": 12},
+                       {"from_s": 3780, **figures, "composite": 0.941, "windows": 11}]}
     phase = {"from_s": 60, "to_s": 180, "seconds": 120}
     return {
         "schema": 2, "scenario": "small", "description": "Two walls.", "seed": 7,

@@ -3,6 +3,7 @@
 from types import SimpleNamespace
 
 import numpy as np
+import pytest
 
 from hil.bench.faults import EventResult, RigWatch
 from hil.metrics import judge
@@ -110,3 +111,25 @@ def test_an_event_is_safe_only_when_every_element_stays_below() -> None:
     assert event.safe_after_ms() is None and event.detected_after_ms() is None
     event.finished = False
     assert event.safe_after_ms() is None
+
+
+def test_every_hour_is_scored_by_both_normalisers():
+    """Three hours of a known response: each by itself, the mean and the fifth percentile."""
+    seconds = np.arange(3 * 3600 + 300)
+    target = 4000 * np.sin(seconds / 200) + 500 * np.sin(seconds / 31)
+    power = target.copy()
+    power[3600:7200] *= 0.9  # the second hour falls short by a tenth
+    score = judge.pjm(power, target, 6000.0, 60)
+    assert score is not None
+    assert [hour["from_s"] for hour in score["hours"]] == [60, 3660, 7260]
+    first, second, third = score["hours"]
+    assert first["composite"] == third["composite"] == 1 and third["windows"] == 12
+    assert second["precision"] == pytest.approx(0.9, abs=0.002)
+    assert second["accuracy"] == pytest.approx(1, abs=0.01) and second["delay"] == 1
+    assert score["composite"] == pytest.approx((2 + second["composite"]) / 3, abs=1e-4)
+    assert score["composite_p5"] < score["composite"] and score["windows"] == 36
+    assert second["precision_window"] == pytest.approx(0.9, abs=0.002)
+    # half an hour more, without room for its own lag: its complete windows alone
+    longer = judge.pjm(np.append(power, target[:1800]), np.append(target, target[:1800]), 6000.0)
+    assert longer is not None and [hour["windows"] for hour in longer["hours"]] == [12, 12, 12, 6]
+    assert judge.pjm(power[:590], target[:590], 6000.0) is None

@@ -92,7 +92,7 @@ def test_page_says_everything(tmp_path: Path) -> None:
         "0123456789abcdef0123456789abcdef01234567-dirty", "regulation seed 7", "3001.5 W",
         "ramp.e1_pct", "1.5 %", "-0.25 %", "at most 3 %", "1230 ms", "770 ms", "1 silent_bms",
         "2 release", "release orders: 1", "1:30", "e1 = mean|P \u2212 R| / max|R|", "window_floor",
-        "0.950", "12 of 12", "wall-1", "wall-2", "LFP", "0000000000000001", "1.2345", "-1.2500",
+        "0.950", "23 windows in 2 h; worst hour 0.941", "Hours of regulation", "63:00", "0.850", "wall-1", "wall-2", "LFP", "0000000000000001", "1.2345", "-1.2500",
         "50.00 → 48.21", "soc low 2, tripped 1", "2.4690 kWh", "2.5000 kWh that went",
         "21 verified, 0 failed",
         "record 14, interval 7", "cellwall verify DIR", "Power, kW", "Error, W",
