@@ -157,6 +157,8 @@ class Watch:
             if now_ms - state.slow_ms >= SLOW_LOOK_MS:
                 state.slow_ms = now_ms
                 self._look_at_cells(rig, state, now_ms)
+        else:
+            state.cells_since_ms = None
         if current_a > state.current_a_max:
             self._look_at_current(rig, state, now_ms)
         else:

@@ -305,6 +305,10 @@ def test_cells_and_current_have_their_times():
     assert world.at(12_600) == ["cell_outside_limits"]
     world.found.clear()
     assert world.at(20_000, power_w=-1000, current_a=-20.0) == []  # charging is what it needs
+    assert world.at(20_600) == []
+    assert world.at(21_000, power_w=0.0, current_a=0.0) == []
+    assert world.at(24_000) == []  # a rest between two moments: neither is long
+    world.found.clear()
     assert world.at(20_100, current_a=80.0) == []
     assert world.at(20_500, current_a=80.0) == []
     assert "current_above_limit" in world.at(20_601, current_a=80.0)
