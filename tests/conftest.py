@@ -18,9 +18,9 @@ _module: list[object] = [None]
 # clocks and processes leaves the processor to the others.
 EMULATOR = ("test_rp2040", "test_provision")
 WAITING = (
-    "test_cable", "test_console_command", "test_flash", "test_panel_mqtt", "test_panel_postgres",
-    "test_panel_service", "test_recursion_service", "test_replay_lines", "test_stopped",
-    "test_support_on_building")
+    "test_cable", "test_console_command", "test_flash", "test_instruments", "test_panel_mqtt",
+    "test_panel_postgres", "test_panel_service", "test_recursion_service", "test_replay_lines",
+    "test_rig_", "test_stopped", "test_support_on_building")
 
 
 def pytest_configure(config: pytest.Config) -> None:
