@@ -20,7 +20,7 @@ from hil.campaign.campaign import INVARIANTS, Campaign, violation_document
 from hil.campaign.case import Case, draw_case, load_case
 from hil.campaign.catalogue import KINDS, Fault, draw_faults
 from hil.campaign.flash import FlashWatch
-from hil.campaign.invariants import ALARM_MS_MAX, TICK_MS, Violation, Watch
+from hil.campaign.invariants import ALARM_MS_MAX, BACKLOG_MS, TICK_MS, Violation, Watch
 from hil.campaign.shrink import RUNS_MAX, shrink
 from hil.campaign.trial import Outcome, Trial
 from hil.campaign.wires import DisturbedWire
@@ -248,8 +248,9 @@ def test_a_lease_is_as_long_as_it_can_be_where_clocks_differ():
     """Only then; and never longer than from the setpoint's arrival."""
     world = World(exact=False)
     world.lend(1000)
-    assert world.at(6500 + 200) == []
-    assert world.at(6500 + 201 + TICK_MS) == ["enabled_without_lease"]
+    end_ms = 6500 + BACKLOG_MS
+    assert world.at(end_ms + 200) == []
+    assert world.at(end_ms + 201 + TICK_MS) == ["enabled_without_lease"]
 
 
 def test_a_setpoint_of_zero_lends_no_power():
