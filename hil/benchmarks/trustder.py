@@ -12,19 +12,22 @@ from hil.trustder.study import DEVICES_COUNT, Plan, figures, run_study, simulate
 
 SIMULATED_SEEDS = (1, 2, 3, 4, 5, 6, 7)
 DAYS_COUNT = 8
-# Half an hour each: seed 2 is restless throughout, 3 trims, 7 goes from end to end.
-BENCH_SEEDS = (2, 3, 7)
+# Half an hour each: of the generated signals 2 is restless throughout, 3 trims, 7 goes from end to
+# end. Of a CSV's days so many are run besides.
+BENCH_SEEDS = (1, 2, 3, 7)
+BENCH_DAYS_COUNT = 3
 BENCH_HOURS = 0.5
 REACH_PCT = {"ramp": {"simulation": "<= 0.5", "bench": "<= 3"},
              "regulation": {"simulation": "<= 0.8", "bench": "<= 4"}}
 
 
-def _days(context: Context) -> list[tuple[int, Signal | None]]:
-    """Return (seed, signal): generated ones, and days of a CSV when one is given."""
-    days: list[tuple[int, Signal | None]] = [(seed, None) for seed in SIMULATED_SEEDS]
+def _days(context: Context, seeds: tuple[int, ...],
+          count: int) -> list[tuple[int, Signal | None]]:
+    """Return (seed, signal): generated ones, and count days of a CSV when one is given."""
+    days: list[tuple[int, Signal | None]] = [(seed, None) for seed in seeds]
     if context.agc_csv is not None:
         columns = csv_columns(context.agc_csv)
-        for column in columns[::max(1, len(columns) // DAYS_COUNT)][:DAYS_COUNT]:
+        for column in columns[::max(1, len(columns) // count)][:count]:
             days.append((1, load_csv(context.agc_csv, column)))
     return days
 
@@ -34,7 +37,7 @@ def simulation(context: Context) -> Iterator[Measure]:
     """Simulate an hour with 13,000 devices on several seeds; the worst of them counts."""
     longest_s = 0.0
     for name, days in (("ramp", [(seed, None) for seed in SIMULATED_SEEDS]),
-                       ("regulation", _days(context))):
+                       ("regulation", _days(context, SIMULATED_SEEDS, DAYS_COUNT))):
         worst: dict[str, float] = {}
         for seed, signal in days:
             reference = ramp_steps(1.0) if name == "ramp" else regulation_steps(1.0, seed, signal)
@@ -53,8 +56,9 @@ def simulation(context: Context) -> Iterator[Measure]:
 def bench(context: Context) -> Iterator[Measure]:
     """Run the home with real firmware on several seeds; the worst counts, for both readings."""
     worst: dict[str, float] = {}
-    for seed in BENCH_SEEDS:
-        plan = Plan(context.folder / "trustder" / str(seed), DEVICES_COUNT, BENCH_HOURS, seed)
+    for seed, signal in _days(context, BENCH_SEEDS, BENCH_DAYS_COUNT):
+        plan = Plan(context.folder / "trustder" / str(seed), DEVICES_COUNT, BENCH_HOURS, seed,
+                    signal)
         for one in run_study(plan)[0]["signals"]:
             for key in ("home", "extrapolated"):
                 for error, value in one["bench"][key].items():

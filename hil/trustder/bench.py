@@ -147,7 +147,6 @@ class HomeBench:
         try:
             clock.start()
             clock.call_at(METER_MS, self._measure)
-            clock.call_at(STEP_MS, self._step)
             while clock.now_ms < self._end_ms and not stop:
                 clock.run_until(min(clock.now_ms + ROW_MS, self._end_ms))
                 progress(max(0, (clock.now_ms - BEGIN_MS) // STEP_MS))
@@ -205,6 +204,8 @@ class HomeBench:
         self._follow(now_ms)
         if now_ms < self._end_ms:
             self.clock.call_at(now_ms + METER_MS, self._measure)
+            if now_ms % STEP_MS == 0:
+                self._step()  # with what was measured until now, and not sooner
 
     def _close_window(self, now_ms: int, battery_w: float, loads_w: FloatArray) -> None:
         power_w = battery_w - float(loads_w.sum())
@@ -215,7 +216,9 @@ class HomeBench:
         self._meter.sample(now_ms - METER_MS, power_w)
         self._meter.sample(now_ms, power_w)
         if (now_ms - BEGIN_MS) % ROW_MS == 0:
-            self._metered.append(self._meter.window_mw() / 1000.0 + baseline_w)
+            metered_w = self._meter.window_mw() / 1000.0
+            self._metered.append(metered_w + baseline_w)
+            self.controller.metered(now_ms, metered_w)
 
     def _follow(self, now_ms: int) -> None:
         """Tell the battery its power when that has moved."""
@@ -231,9 +234,6 @@ class HomeBench:
     def _step(self) -> None:
         """Decide for the step that begins now; commands leave when the computation is done."""
         now_ms = self.clock.now_ms
-        if now_ms >= self._end_ms:
-            return
-        self.clock.call_at(now_ms + STEP_MS, self._step)
         low_w, high_w, soc = self._battery_seen()
         refrigerator = self.refrigerator
         seen = HomeSeen(

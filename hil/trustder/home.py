@@ -3,7 +3,9 @@
 Pure: times and measurements are handed in. Every METER_MS each circuit's mean power is known. The
 battery is told what makes up for the loads as they will be when it has answered: a load that was
 told to switch counts as switched from the mean of its delay on, sooner when its circuit shows it,
-and not at all once it is overdue: then what is measured counts alone.
+and not at all once it is overdue: then what is measured counts alone. A heater's fan, seen, says
+when its element will follow. What the circuits' meters and the home's own do not agree on is
+learned from the home's meter, in seconds in which nothing moves.
 """
 
 from collections.abc import Callable
@@ -23,6 +25,14 @@ SEEN_SHARE = 0.5
 OVERDUE_SIGMAS = 3.0
 # An inrush is over before a battery could answer it: more than this of a load's power is none.
 INRUSH_SHARE = 1.15
+# More than this on a circuit that was at rest is the first sign of a load that has its start.
+SIGN_W = 10.0
+# Of what the meter says is missing, so much is added each quiet second, and no more in all than
+# this share of the battery's rating: several times what meters of class 0.5 may differ by.
+TRIM_GAIN = 0.5
+TRIM_SHARE_MAX = 0.02
+QUIET_MS = 1200  # A metered second, and its battery's answer, must have been quiet.
+QUIET_W = 20.0
 
 
 @dataclass
@@ -33,6 +43,8 @@ class _Pending:
     overdue_ms: int
     before_w: float
     after_w: float
+    start_ms: int
+    sign_seen: bool = False
 
 
 @dataclass(frozen=True)
@@ -76,6 +88,9 @@ class HomeController:
         self._held = fleet.hold_steps.copy()
         self._pending: list[_Pending | None] = [None] * power_w.size
         self._limits_w = (0.0, 0.0)
+        self._trim_w = 0.0
+        self._told_w = 0.0
+        self._moved_ms = 0
 
     def step(self, now_ms: int, wanted_w: float, seen: HomeSeen) -> list[tuple[int, bool]]:
         """Decide for a step; wanted_w is relative to the baseline.
@@ -118,17 +133,20 @@ class HomeController:
         late_ms = round(OVERDUE_SIGMAS * SWITCH.s_sigma * 1000.0)
         after_w = float(self.fleet.power_w[index]) if on else 0.0
         self._pending[index] = _Pending(now_ms + mean_ms, now_ms + mean_ms + late_ms,
-                                        before_w, after_w)
+                                        before_w, after_w, round(start_s * 1000.0))
 
     def battery_w(self, now_ms: int, circuits_w: FloatArray) -> float:
         """Return what the battery is to do now, W, within what it can."""
         ahead_ms = now_ms + BATTERY_AHEAD_MS
         loads_w = 0.0
+        if any(one is not None for one in self._pending):
+            self._moved_ms = now_ms
         for index, measured_w in enumerate(circuits_w.tolist()):
             known_w = min(measured_w, INRUSH_SHARE * float(self.fleet.power_w[index]))
             pending = self._pending[index]
             if pending is not None:
                 moved_w = abs(known_w - pending.before_w)
+                self._look_for_sign(pending, moved_w, now_ms)
                 if moved_w > SEEN_SHARE * abs(pending.after_w - pending.before_w) \
                         or now_ms >= pending.overdue_ms:
                     self._pending[index] = None
@@ -136,4 +154,26 @@ class HomeController:
                     known_w = pending.after_w
             loads_w += known_w
         low_w, high_w = self._limits_w
-        return min(max(self._wanted_w + loads_w, low_w), high_w)
+        wanted_w = self._wanted_w + loads_w + self._trim_w
+        told_w = min(max(wanted_w, low_w), high_w)
+        if abs(told_w - self._told_w) > QUIET_W or told_w != wanted_w:
+            self._moved_ms = now_ms
+            self._told_w = told_w
+        return told_w
+
+    def metered(self, now_ms: int, home_w: float) -> None:
+        """Learn from the home's meter: its mean of the last second, W, all consumption in it."""
+        if now_ms - self._moved_ms < QUIET_MS:
+            return
+        most_w = TRIM_SHARE_MAX * float(self.fleet.rating_w[0])
+        trim_w = self._trim_w + TRIM_GAIN * (self._wanted_w - home_w)
+        self._trim_w = min(max(trim_w, -most_w), most_w)
+
+    @staticmethod
+    def _look_for_sign(pending: _Pending, moved_w: float, now_ms: int) -> None:
+        """Correct when a load is expected by the first sign of it, in the middle of a window."""
+        if pending.sign_seen or not pending.start_ms or moved_w < SIGN_W:
+            return
+        pending.sign_seen = True
+        pending.at_ms = now_ms - METER_MS // 2 + pending.start_ms
+        pending.overdue_ms = pending.at_ms + round(OVERDUE_SIGMAS * SWITCH.s_sigma * 1000.0)

@@ -89,13 +89,14 @@ class Lights(Load):
     """Large incandescent lights: 14 times their power at first, near it after a second.
 
     Ref: lamptech.co.uk, Incandescent lamps, Starting characteristics: cold current typically 14
-    times the normal one; 0.05 s for 100 W, more than a second for 500 W. Of two exponentials, the
-    fast one is the filament, the slow one its leads and supports.
+    times the normal one; near it after 0.05 s for 100 W, not quite there after a second for 500 W.
+    Of two exponentials the fast one is the filament, and for lamps of 300 W half as fast again as
+    for 100 W; the slow one is its leads and supports.
     """
 
     name = "lights"
-    FAST_FACTOR, FAST_TAU_MS = 12.0, 40.0
-    SLOW_FACTOR, SLOW_TAU_MS = 1.0, 300.0
+    FAST_FACTOR, FAST_TAU_MS = 12.5, 20.0
+    SLOW_FACTOR, SLOW_TAU_MS = 0.5, 300.0
     COOL_TAU_MS = 1000.0
 
     def __init__(self, rated_w: float = LIGHTS_W, start_ms: int = 0) -> None:

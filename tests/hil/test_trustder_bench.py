@@ -54,6 +54,29 @@ def test_a_load_that_does_not_come_is_given_up():
     assert moved_w(home, 11_700) == 0.0
 
 
+def test_a_fan_says_when_its_element_will_come():
+    home = controller()
+    assert moved_w(home, 10_400, (60.0, 0, 0)) < 100.0  # a contact that was 0.1 s early
+    assert moved_w(home, 11_000, (40.0, 0, 0)) < 100.0
+    assert moved_w(home, 11_100, (40.0, 0, 0)) > 500.0  # 0.8 s after the fan, and 0.1 s ahead
+
+
+def test_what_the_meters_differ_by_is_learned_in_quiet_seconds_alone():
+    home = controller()
+    circuits = np.array([HEATER_W, 0.0, 0.0])
+    before_w = home.battery_w(13_000, circuits)
+    wanted_w = -1000.0 - home.fleet.baseline_sum_w
+    home.metered(13_000, wanted_w + 8.0)  # the battery has just moved
+    assert home.battery_w(14_000, circuits) == before_w
+    for second in range(15, 25):
+        at_w = wanted_w + 8.0 + home.battery_w(second * 1000, circuits) - before_w
+        home.metered(second * 1000, at_w)
+    assert home.battery_w(25_000, circuits) == pytest.approx(before_w - 8.0, abs=0.1)
+    for second in range(26, 60):
+        home.metered(second * 1000, wanted_w + 500.0)  # something is wrong; it is not followed
+    assert home.battery_w(60_000, circuits) == pytest.approx(before_w - 30.0)
+
+
 def test_an_inrush_is_not_followed():
     home = controller()
     assert moved_w(home, 12_000, (HEATER_W, 5000.0, 0)) \
