@@ -13,6 +13,7 @@ from hil.bench.faults import FIRE_POLL_MS, EventResult, Watcher, above_safe
 from hil.bench.recording import ROW_MS, Recording, Sampler
 from hil.bench.site import Seeds, Site
 from hil.scenarios.model import EventModel, PhaseModel, ScenarioModel
+from hil.signals.energy import arbitrage_signal, cycling_signal
 from hil.signals.ramps import ramp_signal
 from hil.signals.regulation import regulation_signal
 from hil.signals.signal import Signal
@@ -87,6 +88,10 @@ def phase_signal(phase: PhaseModel, seed: int, override: Signal | None) -> Signa
         return ramp_signal(phase.duration_s * 1000)
     if phase.signal == "regulation":
         return override or regulation_signal(seed, phase.duration_s * 1000)
+    if phase.signal == "arbitrage":
+        return arbitrage_signal(phase.duration_s * 1000)
+    if phase.signal == "cycling":
+        return cycling_signal(phase.duration_s * 1000)
     return None
 
 

@@ -27,6 +27,8 @@ from host_tools.ledger.store import Ledger
 STATEMENTS_FOLDER = "statements"
 # One scoring window and its lag room: five minutes each.
 SCORE_S_MIN = 600
+# Signals that have no end of their own: `--hours` says how long they last.
+LONG_SIGNALS = ("regulation", "arbitrage", "cycling")
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,7 @@ def find_micropython() -> Path:
 
 
 def with_hours(scenario: ScenarioModel, hours: float) -> ScenarioModel:
-    """Return the scenario with its regulation phases lasting hours.
+    """Return the scenario with its phases of regulation, arbitrage and cycling lasting hours.
 
     Events that would then lie after the end of their phase are left out, and so are limits on a
     PJM-style score when the regulation is too short to have one.
@@ -65,7 +67,7 @@ def with_hours(scenario: ScenarioModel, hours: float) -> ScenarioModel:
     duration_s = max(60, round(hours * 3600))
     phases = [
         phase.model_copy(update={"duration_s": duration_s})
-        if phase.signal == "regulation" else phase for phase in scenario.phases]
+        if phase.signal in LONG_SIGNALS else phase for phase in scenario.phases]
     ends = {phase.name: phase.duration_s for phase in phases}
     events = [event for event in scenario.events if event.at_s < ends[event.phase]]
     limits = [limit for limit in scenario.limits

@@ -123,6 +123,7 @@ def _plant(model: ElementModel, seeds: Seeds, name: str) -> tuple[ElementPlant, 
     pack = Pack(CHEMISTRIES[model.chemistry], model.series_count, model.capacity_ah,
                 seeds.stream(f"{name}/pack"), soc=model.soc_pct / 100,
                 imbalance=Imbalance(soc=model.cells_soc_spread_pct / 100))
+    pack.wear_acceleration = model.wear_acceleration
     bms = _bms(model, pack, seeds.stream(f"{name}/bms"))
     stage = seeds.stream(f"{name}/stage")
     if model.kind == "converter":

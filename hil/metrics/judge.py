@@ -207,6 +207,8 @@ def elements_of(result: RunResult) -> list[dict[str, Any]]:
                 }
                 if view
                 else {},
+                "cycles": round(rig.plant.pack.throughput_ah / 2 / model.capacity_ah, 4),
+                "capacity_end_pct": round(rig.plant.pack.health * 100, 3),
                 "restarts": rig.board.restart_count,
             }
         )

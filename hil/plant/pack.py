@@ -42,12 +42,22 @@ def _spread(rng: Random, sigma: float) -> float:
     return max(-2.0 * sigma, min(2.0 * sigma, rng.gauss(0.0, sigma)))
 
 
+# 7000 cycles to 80 % depth until a fifth of the capacity is gone: stationary cells of today, and
+# what TrustDER's final report (Stanford, Task 5.2) counts with. Linear in throughput.
+LIFE_CYCLES = 7000.0
+LIFE_DEPTH = 0.8
+LIFE_FADE = 0.2
+WEAR_STEP_AS = 3600.0  # ageing is taken in steps of an ampere-hour
+
+
 class Pack:
     """Simulate voltage, SoC and temperature of series_count cells under a given current.
 
     Attributes for the fast path of the power stages: `emf_v` (voltage behind the ohmic
     resistance now), `resistance_ohm` (ohmic only), `current_a` (last current, positive =
     discharge). `temperature_c` and `ambient_c` may be set from outside to inject heat or cold.
+    `wear_acceleration`: 0, cells do not age; 1, they lose a fifth of their capacity in LIFE_CYCLES
+    cycles to LIFE_DEPTH; more, so many times sooner. Resistance does not grow with age here.
     """
 
     def __init__(
@@ -79,6 +89,9 @@ class Pack:
         self._x1_a = 0.0
         self._x2_a = 0.0
         self._factors: dict[int, tuple[float, float, float]] = {}
+        self.wear_acceleration = 0.0
+        self._worn_as = 0.0  # throughput that has already aged the cells
+        self._moved_from_as = 0.0
         cells = range(series_count)
         capacity_factors = [1.0 + _spread(rng, spread.capacity) for _ in cells]
         self.cell_capacity_ah = [capacity_ah * factor for factor in capacity_factors]
@@ -148,6 +161,24 @@ class Pack:
         self.ocv_v = sum(self._cell_ocv_v)
         self.emf_v = self.ocv_v - self._r1_ohm * self._x1_a - self._r2_ohm * self._x2_a
         self._slow_ms += dt_ms
+        if self.wear_acceleration and self.throughput_as - self._worn_as >= WEAR_STEP_AS:
+            self._age()
+
+    def _age(self) -> None:
+        """Take from every cell's capacity what the charge since the last time has cost it."""
+        cycled_as = self.throughput_as - self._worn_as
+        self._worn_as = self.throughput_as
+        full_as = 2 * 3600.0 * self.capacity_ah * LIFE_DEPTH
+        cycles = cycled_as / full_as * self.wear_acceleration
+        keep = max(0.0, 1.0 - LIFE_FADE * cycles / LIFE_CYCLES)
+        self._soc_start = self.cell_soc()
+        self._moved_from_as = self.charge_out_as
+        self.cell_capacity_ah = [capacity_ah * keep for capacity_ah in self.cell_capacity_ah]
+
+    @property
+    def health(self) -> float:
+        """Return the cells' mean capacity as a fraction of the nominal one."""
+        return sum(self.cell_capacity_ah) / self.series_count / self.capacity_ah
 
     @property
     def voltage_v(self) -> float:
@@ -166,7 +197,7 @@ class Pack:
 
     def cell_soc(self) -> list[float]:
         """Return the true SoC of every cell as a fraction; may leave 0..1 when abused."""
-        moved_ah = self.charge_out_as / 3600.0
+        moved_ah = (self.charge_out_as - self._moved_from_as) / 3600.0
         pairs = zip(self._soc_start, self.cell_capacity_ah, strict=True)
         return [start - moved_ah / capacity_ah for start, capacity_ah in pairs]
 

@@ -55,6 +55,7 @@ class ElementModel(Strict):
     bms_soc_error_pct: float = Field(0, ge=-100, le=100)
     bms_soc_drift_pct_per_month: float = Field(0, ge=-100, le=100)
     cells_soc_spread_pct: float = Field(0.5, ge=0, lt=40)
+    wear_acceleration: float = Field(0, ge=0, le=100_000)  # 0: cells do not age; 1: as they do
 
     @model_validator(mode="after")
     def _consistent(self) -> "ElementModel":
@@ -88,7 +89,7 @@ class PhaseModel(Strict):
     """A stretch of the run with one signal. Phases follow each other."""
 
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,30}$")]
-    signal: Literal["idle", "ramp", "regulation"]
+    signal: Literal["idle", "ramp", "regulation", "arbitrage", "cycling"]
     duration_s: int = Field(ge=10, le=31 * 86400)
     power_kw: float = Field(0, ge=0, le=1000)
 

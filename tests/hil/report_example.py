@@ -18,7 +18,8 @@ def element(name: str, number_: int) -> dict[str, Any]:
                                 {"name": "regulation", **tracking(None)}],
         "realized_mwh": 1_234_500, "metered_mwh": -1_250_000, "records": 7,
         "soc_start_pct": 50.0, "soc_end_pct": 48.21, "setpoints_accepted": 300,
-        "setpoints_refused": {"soc low": 2, "tripped": 1}, "restarts": 0,
+        "setpoints_refused": {"soc low": 2, "tripped": 1}, "restarts": 0, "cycles": 0.1234,
+        "capacity_end_pct": 100.0,
     }
 
 
