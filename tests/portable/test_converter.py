@@ -103,6 +103,17 @@ def test_no_wind_up_against_the_stop():
     assert abs(currents[-1] - wanted_ma(stage, 500_000)) <= 130
 
 
+def test_a_stage_that_is_dead_at_zero_comes_back_at_zero():
+    # found by a campaign: the trim wound up to an eighth of full scale, and 363 W flowed
+    stage = make()
+    for _ in range(400):
+        out = stage.step(0, MV, 0, DT, -1)  # the losses are asked for, and nothing flows
+    plant = Plant()
+    plant.apply(out)
+    assert plant.ma <= wanted_ma(stage, 0) * 9 // 8 + FULL_MA // 150
+    assert abs(run(stage, plant, 0, 40)[-1] - wanted_ma(stage, 0)) <= 130
+
+
 def test_a_large_error_teaches_nothing():
     stage = make()
     plant = Plant(100)

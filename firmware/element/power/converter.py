@@ -22,7 +22,10 @@ from .base import (
 # The integral part may correct 1/8 of full scale, and learns from errors up to that size alone:
 # a larger one is no gain error but a FET that has not closed or a BMS that has cut off.
 TRIM_MA_SHARE = 8
-
+# What it does at a given current is bounded by that current: 1/8 of it, and this share of full
+# scale for a half bridge's dead time. A stage that is dead at zero would wind it up otherwise, and
+# come back with an eighth of full power that nobody has asked for.
+TRIM_MA_REST_SHARE = 150
 
 # A change of duty shows fully in the sensed current after this time; an earlier look teaches
 # nothing.
@@ -98,6 +101,9 @@ class Converter(RegulatedStage):
                     self._trim_ma + (error_ma >> 1), -self._trim_max, self._trim_max
                 )
         asked_ma = current_ma(self.pack_mw_of(target_mw), pack_mv)
+        # a stage that is dead at zero must not have wound this up when it comes back
+        room_ma = self._full_ma // TRIM_MA_REST_SHARE + abs(asked_ma) // TRIM_MA_SHARE
+        self._trim_ma = clamp(self._trim_ma, -room_ma, room_ma)
         duty_ma = asked_ma + self._trim_ma
         duty = duty_ma * 1000 // self._full_ma
         out = self._out
