@@ -17,6 +17,8 @@ from hil.bench.site import Site
 
 TICK_MS = 120  # a control tick and its lateness
 RAMP_MS = 200  # from the end of a lease to zero
+# firmware/element/admission.py: how far ahead a setpoint may begin
+START_OFFSET_MS_MAX = 5000
 # Frames that were held back come together, and a board takes one every 10 ms or so.
 BACKLOG_MS = 500
 # From zero on the pins to less than 1 % of current and power: contacts, soft stop, Modbus polls.
@@ -112,6 +114,9 @@ class Watch:
         state = self.states[name]
         if kind == schema.SETPOINT:
             end_ms = now_ms + self._lease_ms_max + BACKLOG_MS
+            if not fields["power_mw"]:
+                # zero is taken whatever its start is, and moves nothing: it may begin later
+                end_ms = now_ms + START_OFFSET_MS_MAX + fields["lease_ms"] + BACKLOG_MS
             if self._exact:
                 end_ms = now_ms + fields["start_unix_ms"] - unix_ms + fields["lease_ms"]
             state.lent_until_ms = max(state.lent_until_ms, end_ms)
