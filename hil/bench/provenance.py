@@ -92,9 +92,11 @@ def rig_of(clock: str, elements: list[str], paths: Paths) -> dict[str, Any]:
     version = interpreter_version(paths.micropython)
     return {
         "kind": RIG_KINDS[clock],
-        "boards": [{"element": name, "board": paths.board.name, "interpreter": version}
-                   for name in elements],
+        "boards": [{"element": name, "board": paths.board.name, "interpreter": version,
+                    "place": None} for name in elements],
         "host": host_of(),
+        "instruments": [],
+        "losses": [],
     }
 
 

@@ -120,7 +120,8 @@ def _asked_and_delivered(
             values = trace.columns.get(f"{element}_{column}")
             if values is not None:
                 total = total + values[rows]
-        lines.append(Line(name, css, x, total))
+        known = np.isfinite(total)
+        lines.append(Line(name, css, x[known], total[known]))
     return lines
 
 

@@ -110,6 +110,8 @@ def metrics_of(results: dict[str, Any]) -> dict[str, Metric]:
     if energy["difference_pct"] is not None:
         put("energy.difference_pct", energy["difference_pct"], LOWER)
     for key in ("realized_mwh", "metered_mwh", "throughput_mwh"):
+        if energy[key] is None:  # a place of a rig without a meter
+            continue
         put(f"energy.{key}", energy[key], NEITHER)
     put("statements.verified", statements["verified"], NEITHER)
     put("statements.failed", statements["failed"], LOWER)
@@ -124,7 +126,8 @@ def metrics_of(results: dict[str, Any]) -> dict[str, Metric]:
             if part["e1_pct"] is not None:
                 put(f"{name}.{part['name']}.e1_pct", part["e1_pct"], LOWER)
         put(f"{name}.refused", sum(one["setpoints_refused"].values()), LOWER)
-        put(f"{name}.restarts", one["restarts"], LOWER)
+        if one["restarts"] is not None:
+            put(f"{name}.restarts", one["restarts"], LOWER)
     return found
 
 

@@ -53,8 +53,8 @@ def render_page(results: dict[str, Any], trace: Trace | None, signer: bytes | No
     failures = results["statements"]["failures"]
     return environment().get_template("report.html.j2").render(
         r=results, charts=charts, verdict=_verdict(results), tiles=_tiles(results),
-        badge=CLOCKS[results["clock"]][0], clock_text=CLOCKS[results["clock"]][1],
-        restarts=sum(one["restarts"] for one in results["elements"]),
+        **_badge(results),
+        restarts=sum(one["restarts"] or 0 for one in results["elements"]),
         first_phase=_first_phase(trace), limits=[_limit_row(one) for one in results["limits"]],
         events=[_event_row(one) for one in results["events"]],
         phases=_element_phases(results), elements=[_element_row(one) for one in
@@ -63,6 +63,19 @@ def render_page(results: dict[str, Any], trace: Trace | None, signer: bytes | No
         failures_hidden=max(0, len(failures) - FAILURES_SHOWN_MAX), missing=MISSING,
         rig=_rig(results["rig"]), signer=signer.hex() if signer else None,
         **page_assets())
+
+
+def _badge(results: dict[str, Any]) -> dict[str, str]:
+    """Return what kind of run it was, in a word or two and in a sentence."""
+    badge, text = CLOCKS[results["clock"]]
+    if results["rig"]["instruments"]:
+        emulated = results["simulation"]
+        badge = f"RIG {results['rig']['kind']}" + (", EMULATED" if emulated else "")
+        text = ("Boards and instruments of a rig, over their own lines, against the wall clock; "
+                + ("all of them are emulated and the plant is modelled." if emulated else
+                   "what is judged was measured.")
+                + " An element without a meter of its own is drawn as its telemetry says.")
+    return {"badge": badge, "clock_text": text}
 
 
 def environment() -> Environment:
@@ -100,8 +113,8 @@ def _rig(rig: dict[str, Any]) -> dict[str, Any]:
                     f"Python {host['python']}"}
 
 
-def _kwh(energy_mwh: int) -> str:
-    return fixed(energy_mwh / 1e6, 4)
+def _kwh(energy_mwh: int | None) -> str:
+    return fixed(None if energy_mwh is None else energy_mwh / 1e6, 4)
 
 
 def _breakable(name: str) -> Markup:

@@ -60,8 +60,8 @@ class Trace:
 def read_trace(path: Path, elements: list[str]) -> Trace:
     """Return the trace of a run with these elements.
 
-    Raises TraceError when it cannot be read, lacks a column, or holds a value that is no finite
-    number.
+    An empty cell of an element is NaN. Raises TraceError when it cannot be read, lacks a column,
+    or holds another value that is no finite number.
     """
     wanted = ["t_s", *BUILDING_COLUMNS]
     wanted += [f"{name}_{column}" for name in elements for column in ELEMENT_COLUMNS]
@@ -98,7 +98,8 @@ def _read_rows(
                 value = float(row[place])
             except ValueError:
                 value = np.nan
-            if not np.isfinite(value):
+            # an empty cell: on a rig nobody has measured this element in that second
+            if not np.isfinite(value) and (row[place] or name in BUILDING_COLUMNS):
                 raise TraceError(f"line {line}, {name}: {row[place]!r} is no finite number")
             data[name].append(value)
     phases, start = [], 0

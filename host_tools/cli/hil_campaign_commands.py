@@ -14,6 +14,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from host_tools.cli import hil_rig_commands
+
 if TYPE_CHECKING:
     from hil.campaign.campaign import Campaign
     from hil.campaign.trial import Outcome
@@ -204,13 +206,14 @@ def _lines(document: dict[str, Any]) -> list[str]:
 
 def hil_replay(
     path: Annotated[
-        Path, typer.Argument(metavar="FILE", help="A violation-SEED.json of a campaign.")],
+        Path, typer.Argument(metavar="FILE", help="A violation-SEED.json of a campaign, or the "
+                             "folder of a rig's recording.")],
     out: Annotated[
         Path | None, typer.Option(help="Keep the boards' consoles and the ledger here.")] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the outcome on stdout.")] = False,
 ) -> None:
-    """Run a violation of a campaign again, exactly.
+    """Run a violation of a campaign again, exactly; or compute a recording's numbers again.
 
     Exit 0 when the invariant holds now, 1 when it is still violated.
     """
@@ -219,6 +222,9 @@ def hil_replay(
     from hil.campaign.pool import checkout, run_here
     from hil.campaign.trial import run_case
 
+    if path.is_dir():
+        hil_rig_commands.replay_folder(path, out, as_json)
+        return
     try:
         case, document = load_case(path)
     except ValueError as error:

@@ -3,7 +3,6 @@
 The bench is imported when a command runs: a panel without it still has the other commands.
 """
 
-import json
 import signal as os_signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,15 +18,12 @@ from host_tools.cli import (
     hil_campaign_commands,
     hil_frequency_command,
     hil_report_commands,
+    hil_rig_commands,
     hil_trustder_command,
 )
-from host_tools.cli.result_table import show_results
 
 if TYPE_CHECKING:
     from hil.bench.session import Options
-
-EXIT_FAILED = 1
-EXIT_STOPPED = 4
 
 app = typer.Typer(help="The hardware-in-the-loop bench.", no_args_is_help=True)
 
@@ -35,7 +31,9 @@ RUN_EXAMPLES = (
     "[bold]Examples[/]\n\n"
     "cellwall hil run\n\n"
     "cellwall hil run --signal agc.csv:2016-04-16 --hours 1 --seed 7\n\n"
-    "cellwall hil run my-building.yaml --clock real --hours 0.05 --json"
+    "cellwall hil run my-building.yaml --clock real --hours 0.05 --json\n\n"
+    "cellwall hil run short --rig rig.yaml --record build/record --count 5\n\n"
+    "cellwall hil run --replay build/record"
 )
 
 
@@ -62,6 +60,18 @@ def hil_run(
     out: Annotated[
         Path | None, typer.Option(
             help="Folder for the results; default build/hil/SCENARIO-SEED.")] = None,
+    rig: Annotated[
+        Path | None, typer.Option(
+            metavar="RIG.yaml", help="Run on this rig.", envvar="CELLWALL_RIG")] = None,
+    record: Annotated[
+        Path | None, typer.Option(
+            metavar="DIR", help="Write down every line of the rig, to be replayed.")] = None,
+    replay: Annotated[
+        Path | None, typer.Option(
+            metavar="DIR", help="Compute a recording's numbers again, without a rig.")] = None,
+    count: Annotated[
+        int, typer.Option(min=1, max=hil_rig_commands.COUNT_MAX,
+                          help="Run so many times; show what is flaky.")] = 1,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print results.json on stdout.")] = False,
 ) -> None:
@@ -70,22 +80,37 @@ def hil_run(
     Exit 0 when every limit is met, 1 when one is missed, 3 when the rig fails,
     4 after Ctrl-C (the elements go to zero first).
     """
-    from hil.bench.session import Session
-
+    if replay is not None:
+        hil_rig_commands.replay_folder(replay, out, as_json)
+        return
+    if record is not None and rig is None:
+        raise typer.BadParameter("only a rig is recorded: give --rig", param_hint="--record")
     options = _options(scenario, signal, seed, clock, hours, out)
-    console = Console(stderr=True, highlight=False)
-    with _progress(console) as update:
-        session = Session(options, update)
-        with _safe_stop(session, console):
-            result, results = session.execute()
-    if as_json:
-        typer.echo(json.dumps(results, indent=1))
+    if count == 1:
+        hil_rig_commands.run_once(options, rig, record, as_json, (_progress, _safe_stop))
     else:
-        show_results(results, options.out, Console(highlight=False))
-    if result.aborted:
-        raise typer.Exit(EXIT_STOPPED)
-    if not results["passed"]:
-        raise typer.Exit(EXIT_FAILED)
+        hil_rig_commands.run_many(options, rig, record, count, as_json, (_progress, _safe_stop))
+
+
+@app.command("parity", epilog=hil_rig_commands.PARITY_EXAMPLES)
+def hil_parity(
+    scenario: Annotated[str, typer.Argument(
+        metavar="SCENARIO", help="A scenario's name or YAML file.")],
+    rig: Annotated[Path, typer.Option(metavar="RIG.yaml", help="The rig.",
+                                      envvar="CELLWALL_RIG")],
+    seed: Annotated[int | None, typer.Option(min=0, max=2**32 - 1)] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for the three runs.")] = None,
+    html: Annotated[Path | None, typer.Option(
+        metavar="FILE", help="The page; default parity.html among the runs.")] = None,
+    tolerance_pct: Annotated[float, typer.Option(min=0, max=1000)] = (
+        hil_rig_commands.TOLERANCE_PCT),
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")] = False,
+) -> None:
+    """Run the same case in virtual time, in real time and on a rig; the difference per metric."""
+    options = _options(scenario, None, seed, None, None,
+                       out or Path("build") / "hil" / f"parity-{Path(scenario).stem}")
+    hil_rig_commands.compare_three(options, rig, html, tolerance_pct, as_json,
+                                   (_progress, _safe_stop))
 
 
 def _options(
@@ -174,6 +199,9 @@ for _name, _examples, _command in (
     ("key", hil_report_commands.KEY_EXAMPLES, hil_report_commands.hil_key),
     ("compare", hil_report_commands.COMPARE_EXAMPLES, hil_report_commands.hil_compare),
     ("trend", hil_report_commands.TREND_EXAMPLES, hil_report_commands.hil_trend),
+    ("doctor", hil_rig_commands.DOCTOR_EXAMPLES, hil_rig_commands.hil_doctor),
+    ("locks", hil_rig_commands.LOCKS_EXAMPLES, hil_rig_commands.hil_locks),
+    ("demo-rig", hil_rig_commands.DEMO_EXAMPLES, hil_rig_commands.hil_demo_rig),
     ("trustder", hil_trustder_command.TRUSTDER_EXAMPLES, hil_trustder_command.hil_trustder),
 ):
     app.command(_name, epilog=_examples)(_command)

@@ -24,8 +24,15 @@ def show_results(results: dict[str, Any], folder: Path, console: Console) -> Non
     console.print(
         f"statements: {statements['verified']} verified, {statements['failed']} failed;  "
         f"realized {energy['realized_mwh'] / 1e6:.3f} kWh, metered "
-        f"{energy['metered_mwh'] / 1e6:.3f} kWh")
+        + ("nowhere" if energy["metered_mwh"] is None
+           else f"{energy['metered_mwh'] / 1e6:.3f} kWh"))
     kind = "simulated" if results["clock"] == "virtual" else "in real time, modelled plant,"
+    if results["rig"]["instruments"]:
+        kind = f"on rig {results['rig']['kind']}" + (
+            ", which is emulated," if results["simulation"] else "")
+    for loss in results["rig"]["losses"]:
+        back = "it stayed away" if loss["back_s"] is None else f"back at {loss['back_s']:.1f} s"
+        console.print(f"lost at {loss['lost_s']:.1f} s: {loss['why']}; {back}", soft_wrap=True)
     console.print(f"{results['simulated_s']} s {kind} in {results['wall_s']:.1f} s, seed "
                   f"{results['seed']}, signal {results['signal']}")
     console.print(f"report: {folder / 'report.html'}", soft_wrap=True)

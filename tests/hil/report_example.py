@@ -37,8 +37,9 @@ def rig(*names: str) -> dict[str, Any]:
     version = "3.4.0; MicroPython v1.25.0 on 2025-05-04"
     return {
         "kind": "virtual bench",
-        "boards": [{"element": name, "board": "virtual", "interpreter": version}
-                   for name in names],
+        "boards": [{"element": name, "board": "virtual", "interpreter": version,
+                    "place": None} for name in names],
+        "instruments": [], "losses": [],
         "host": {"model": "Some machine", "machine": "x86_64", "python": "3.11.2"},
     }
 

@@ -67,7 +67,7 @@ def objects(node: Any) -> list[dict[str, Any]]:
 def test_schema_is_strict_and_described() -> None:
     """Each object names all its fields as required, allows no other, and describes each one."""
     found = objects(json.loads(SCHEMA_PATH.read_text()))
-    assert len(found) == 16
+    assert len(found) == 19
     for one in found:
         assert one["additionalProperties"] is False
         assert sorted(one["required"]) == sorted(one["properties"])

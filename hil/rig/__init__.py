@@ -1,0 +1,1 @@
+"""Real rigs: rig.yaml, locks, the order in which a rig is brought up, runs on it, its doctor."""

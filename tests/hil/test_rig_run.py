@@ -1,0 +1,150 @@
+"""Runs on an emulated rig: real firmware and protocols; every way out ends with outputs off."""
+
+import json
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hil.report.write import load_results
+from tests.hil.line_process import until
+from tests.hil.rig_process import SCENARIO, RigProcess
+
+RUN_S_MAX = 120.0
+
+
+@pytest.fixture(scope="module")
+def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RigProcess]:
+    """A served rig with two elements; parts that a test has unplugged are plugged in again."""
+    folder = tmp_path_factory.mktemp("rig")
+    scenario = folder / "scenario.yaml"
+    scenario.write_text(SCENARIO, encoding="utf-8")
+    served = RigProcess(folder, scenario)
+    yield served
+    served.end()
+
+
+def _run(rig: RigProcess, *more: str) -> subprocess.Popen[str]:
+    return rig.hil("run", str(rig.folder / "scenario.yaml"), "--rig", str(rig.rig), *more)
+
+
+def _on(rig: RigProcess, host: subprocess.Popen[str]) -> None:
+    """Wait until outputs are on."""
+    until(lambda: rig.state()["true_w"] > 0 or host.poll() is not None, 60.0)
+    assert host.poll() is None, rig.said()
+
+
+def _in_regulation(rig: RigProcess, host: subprocess.Popen[str]) -> None:
+    until(lambda: "regulation: from" in rig.said() or host.poll() is not None, 60.0)
+    assert host.poll() is None, rig.said()
+
+
+def test_the_doctor_proves_every_port_of_a_rig(rig: RigProcess) -> None:
+    doctor = rig.hil("doctor", str(rig.rig), "--json")
+    assert doctor.wait(RUN_S_MAX) == 0, rig.said()
+    checks = {one["name"]: one for one in json.loads(rig.said("out.txt"))}
+    assert set(checks) == set(rig.ready["parts"])
+    assert all(one["both_ways"] and one["verdict"] == "pass" for one in checks.values())
+    assert "firmware" in checks["place-1"]["identity"]
+    assert "PCC-1" in checks["pcc"]["identity"]
+    rig.plug("place-2", False)
+    rig.plug("bank", False)
+    doctor = rig.hil("doctor", str(rig.rig), "--json")
+    assert doctor.wait(RUN_S_MAX) == 3
+    checks = {one["name"]: one for one in json.loads(rig.said("out.txt"))}
+    assert {name for name, one in checks.items() if one["verdict"] == "fail"} == {
+        "place-2", "bank"}
+    assert all(checks[name]["next_step"] for name in ("place-2", "bank"))
+    rig.plug("place-2", True)
+    rig.plug("bank", True)
+    assert rig.state()["true_w"] == 0
+
+
+def test_a_run_bears_short_losses_and_is_replayed_without_the_rig(rig: RigProcess) -> None:
+    out, record = rig.folder / "run", rig.folder / "record"
+    host = _run(rig, "--out", str(out), "--record", str(record))
+    _in_regulation(rig, host)
+    locked = rig.hil("locks")
+    assert locked.wait(RUN_S_MAX) == 0 and "hil run bench" in rig.said("out.txt")
+    for name in ("pcc", "place-2"):
+        rig.plug(name, False)
+        time.sleep(1.2)
+        rig.plug(name, True)
+    code = host.wait(RUN_S_MAX)
+    rig.until_off()
+    results = load_results(out)
+    assert code == (0 if results["passed"] else 1)
+    assert not results["aborted"] and results["statements"]["failed"] == 0
+    lost = {one["name"]: one for one in results["rig"]["losses"]}
+    assert {"pcc", "place-2"} <= set(lost)
+    assert all(one["back_s"] > one["lost_s"] and not one["stopped"] for one in lost.values())
+    wall, cabinet = results["elements"]
+    assert wall["metered_mwh"] is not None and wall["segments"][0]["e1_pct"] is not None
+    assert cabinet["metered_mwh"] is None and cabinet["segments"][0]["e1_pct"] is None
+    assert wall["restarts"] == cabinet["restarts"] == 0 and wall["setpoints_accepted"] > 5
+    assert results["simulation"] is True and results["rig"]["kind"] == "demo"
+    # the breaker in the BMS's line worked, and its element was measured to be safe
+    assert 0 <= results["events"][0]["safe_after_ms"] <= 3000
+    assert rig.state()["unprotected"] == 0
+    again = rig.hil("replay", str(record), "--json")
+    again.wait(RUN_S_MAX)
+    numbers = json.loads(rig.said("out.txt"))
+    assert {key for key in numbers if numbers[key] != results[key]} <= {"wall_s"}
+    _forge(record)
+    assert rig.hil("run", "--replay", str(record)).wait(RUN_S_MAX) == 1
+    assert "NOT the run's numbers: " in rig.said("out.txt")
+
+
+def _forge(record: Path) -> None:
+    """Change one reading of the rig's meter in the recording, in the second that is judged."""
+    path = record / "record.jsonl"
+    lines = path.read_text(encoding="utf-8").splitlines()
+    index = next(index for index, line in enumerate(lines) if '"row","regulation",' in line)
+    while '"meter","pcc",' not in lines[index]:
+        index -= 1
+    entry: list[Any] = json.loads(lines[index])
+    entry[3][0] ^= 0x0100
+    lines[index] = json.dumps(entry)
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def test_ctrl_c_ends_at_zero_with_outputs_off(rig: RigProcess) -> None:
+    host = _run(rig, "--out", str(rig.folder / "stopped"))
+    _on(rig, host)
+    host.send_signal(signal.SIGINT)
+    assert host.wait(RUN_S_MAX) == 4, rig.said()
+    state = rig.state()
+    assert state["true_w"] == 0 and not state["watchdog"] and not state["input"]
+    assert not any(state["power"].values())
+    assert load_results(rig.folder / "stopped")["aborted"]
+
+
+def test_a_killed_host_leaves_nothing_on(rig: RigProcess) -> None:
+    host = _run(rig, "--out", str(rig.folder / "killed"))
+    _on(rig, host)
+    host.kill()
+    host.wait()
+    rig.until_off()
+    assert rig.state()["power"]["wall"]  # it was the watchdog relay, and nothing else
+    _on_again = rig.hil("locks")
+    assert _on_again.wait(RUN_S_MAX) == 0
+    assert "left by a dead process" in rig.said("out.txt")
+
+
+@pytest.mark.parametrize("name", ["pcc", "watchdog"])
+def test_a_lasting_loss_stops_the_rig_and_is_named(rig: RigProcess, name: str) -> None:
+    out = rig.folder / f"lost-{name}"
+    host = _run(rig, "--out", str(out))
+    _on(rig, host)
+    rig.plug(name, False)
+    assert host.wait(RUN_S_MAX) == 3
+    assert f"{name} does not answer" in " ".join(rig.said().split())
+    rig.until_off()
+    rig.plug(name, True)
+    results = load_results(out)
+    assert results["aborted"] and not results["passed"]
+    assert [one["name"] for one in results["rig"]["losses"] if one["stopped"]] == [name]
