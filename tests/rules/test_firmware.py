@@ -184,3 +184,29 @@ def test_every_board_defines_the_same_names():
             if name in names:
                 names.remove(name)
     assert all(not names for names in missing.values()), missing
+
+
+def class_attributes(path, name):
+    """Return what a class and its methods set on the class or on self."""
+    found = set()
+    for node in ast.walk(tree.parsed(path)):
+        if isinstance(node, ast.ClassDef) and node.name == name:
+            for inner in ast.walk(node):
+                if isinstance(inner, ast.Name) and isinstance(inner.ctx, ast.Store):
+                    found.add(inner.id)
+                elif isinstance(inner, ast.Attribute) and isinstance(inner.ctx, ast.Store):
+                    found.add(inner.attr)
+                elif isinstance(inner, ast.FunctionDef | ast.AsyncFunctionDef):
+                    found.add(inner.name)
+    return found
+
+
+def test_a_microcontroller_has_all_that_the_contract_of_a_board_gives_by_default():
+    """MicroHAL has no base class, to save memory: what HAL gives others it must have itself."""
+    hal = tree.ROOT / "firmware" / "element" / "hal"
+    contract = next(node for node in ast.walk(tree.parsed(hal / "base.py"))
+                    if isinstance(node, ast.ClassDef) and node.name == "HAL")
+    defaults = {target.id for node in contract.body if isinstance(node, ast.Assign)
+                for target in node.targets if isinstance(target, ast.Name)}
+    assert len(defaults) >= 6
+    assert defaults - class_attributes(hal / "micro.py", "MicroHAL") == set()

@@ -170,7 +170,7 @@ class MicroHAL:
     link_uart = stage_uart = console_uart = None
 
     slow_flash = True
-    tight_heap = True
+    tight_heap = paced = True
     _look_ms = LOOK_MS
 
     def __init__(self, board, pins, sense_read, link_read, uv_num: int, uv_den: int, usb):
