@@ -16,6 +16,7 @@ from rich.table import Table
 import hil.benchmarks.aggregator
 import hil.benchmarks.attest
 import hil.benchmarks.bus
+import hil.benchmarks.campaign
 import hil.benchmarks.element
 import hil.benchmarks.frequency
 import hil.benchmarks.handshake

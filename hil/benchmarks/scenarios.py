@@ -35,6 +35,7 @@ TICKS_PER_S = 10
 TICK_HOURS = 10 / 60
 REAL_TIME_HOURS = 0.04
 TICK_LATE_MS_MAX = 5
+BOARDS = 16
 
 
 def _nothing(done_s: int, total_s: int, phase: str) -> None:
@@ -175,6 +176,38 @@ def fire_alarm(context: Context) -> Iterator[Measure]:
             "name": f"release_{alarm.name}", "kind": "release", "zone": None,
             "at_s": alarm.at_s + 12})]
     yield from _worst_of(context, "fire_alarm", events, 300)
+
+
+@benchmark("real_time_16")
+def real_time_16(context: Context) -> Iterator[Measure]:
+    """Run sixteen boards in real time; the share of their ticks that were within 5 ms.
+
+    Every second each board reports the worst of its ten ticks: a second that reports more than
+    5 ms counts as one late tick and nine in time.
+    """
+    loaded = load_scenario(find_scenario("regulated"))
+    loaded = loaded.model_copy(update={"elements": [loaded.elements[0].model_copy(
+        update={"count": BOARDS, "zone": 1})]})
+    building = loaded.building.model_copy(update={"meter_rating_kw": 60})
+    loaded = loaded.model_copy(update={"building": building})
+    options = Options(loaded, 1, "real", context.folder / "real-16", None, REAL_TIME_HOURS)
+    machine = Ticker(context, round(REAL_TIME_HOURS * 3600) + 90, "idle")
+    run_result, results = Session(options, _nothing).execute()
+    machine_most_ms, machine_worst_ms, _ = machine.result()
+    counts: dict[int, int] = {}
+    for view in run_result.aggregator.inventory.views():
+        for late_ms, count in view.late_ms_counts.items():
+            counts[late_ms] = counts.get(late_ms, 0) + count
+    late = sum(count for late_ms, count in counts.items() if late_ms > TICK_LATE_MS_MAX)
+    ticks = sum(counts.values()) * TICKS_PER_S
+    yield Measure("real_time_16.ticks_in_time_pct", round(100 * (1 - late / ticks), 4), "%",
+                  ">= 99.9")
+    yield Measure("real_time_16.tick_late_ms_max", max(counts), "ms", "")
+    yield Measure("real_time_16.ticks", ticks, "", "")
+    yield Measure("real_time_16.machine_late_ms_p99_9", machine_most_ms, "ms", "")
+    yield Measure("real_time_16.machine_late_ms_max", machine_worst_ms, "ms", "")
+    segment = next(one for one in results["segments"] if one["name"] == "regulation")
+    yield Measure("real_time_16.regulation.e1_pct", segment["e1_pct"], "%", "")
 
 
 @benchmark("real_time")
