@@ -117,6 +117,7 @@ class _Element:
     readings_w: list[float] = field(default_factory=list)
     energy_j: float = 0.0
     asked_w: float = 0.0
+    last_w: float | None = None
 
 
 class Books:
@@ -151,6 +152,10 @@ class Books:
         """Return True for an element with a meter of its own."""
         return self._elements[name].meter is not None
 
+    def last_w(self, name: str) -> float | None:
+        """Return the last reading of an element's own meter, W; None without one."""
+        return self._elements[name].last_w
+
     def response_mw(self) -> int | None:
         """Return the last second's metered export relative to the baseline, mW."""
         return None if self._last_mw is None else self._last_mw + round(self.baseline_w * 1000)
@@ -168,6 +173,7 @@ class Books:
         element = self._of_meter.get(entry.name)
         if element is not None:
             element.readings_w.append(power_w)
+            element.last_w = power_w
             self._watch(element, entry.at_ms, power_w,
                         abs(power_w) > SAFE_SHARE * element.watched.rating_w)
 

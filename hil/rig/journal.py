@@ -42,7 +42,8 @@ class Journal:
         self._early: list[Any] | None = []  # what came before the header
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True)
-            self._file = (folder / RECORD_FILE).open("w", encoding="utf-8")
+            self._file = (folder / RECORD_FILE).open(
+                "w", encoding="utf-8", buffering=1)  # a line at a time: a crash keeps what was
 
     def header(self, fields: dict[str, Any]) -> None:
         """Write what a replay needs before the first entry."""

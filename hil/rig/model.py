@@ -3,14 +3,17 @@
 A rig is places, each with a board and what is wired to it, and the instruments around them.
 """
 
+from datetime import date
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from host_tools.yaml_model import Strict
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,30}$")]
-Day = Annotated[str, Field(pattern=r"^\d{4}-\d{2}-\d{2}$")]
+# YAML makes a date of what looks like one
+_TEXT = BeforeValidator(lambda one: one.isoformat() if isinstance(one, date) else one)
+Day = Annotated[str, _TEXT, Field(pattern=r"^\d{4}-\d{2}-\d{2}$")]
 Seconds = Annotated[float, Field(gt=0, le=600)]
 
 

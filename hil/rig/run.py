@@ -79,10 +79,18 @@ class RigRun:
         """The time of day at which the run began."""
         return self._unix_zero_ms
 
-    def execute(self) -> None:
-        """Run all phases, until a stop is asked for, or until a critical loss."""
+    def attach(self) -> None:
+        """Give the aggregator its lines."""
         for seat in self._seats:
             self._aggregator.add_port(seat.name, partial(self._send, seat.place.name))
+
+    def turn(self, seconds: float) -> None:
+        """Serve everything for a while; for those who run no phases."""
+        self._run_until(self.now_ms + round(seconds * 1000))
+
+    def execute(self) -> None:
+        """Run all phases, until a stop is asked for, or until a critical loss."""
+        self.attach()
         self._aggregator.target = self._target_mw
         self._aggregator.response = self._books.response_mw
         self._call_at(ROW_MS, self._close_row)

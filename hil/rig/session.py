@@ -8,6 +8,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -78,8 +79,11 @@ class RigSession:
         self._workers = Workers(self.equipment, self._now_ms)
         self.outputs = Outputs(self.equipment, self._watchdog_said, say)
         self._lines = {seat.place.name: BoardLine(seat.place) for seat in self._seats}
-        self._books = Books(self._scenario, self._seats, self.rig.meter, self.equipment.meters)
+        self.books = Books(self._scenario, self._seats, self.rig.meter, self.equipment.meters)
         self.unconfirmed: list[str] = []
+        self._locks = Locks()
+        self._journal: Journal | None = None
+        self._aggregator: Aggregator | None = None
         self._boots: dict[str, int | None] = {}
 
     def _now_ms(self) -> int:
@@ -104,21 +108,53 @@ class RigSession:
 
         Raises BusError when the rig does not come up, StoppedError when it was stopped before.
         """
-        locks = Locks()
-        locks.take([str(self._site.folder), *(seat.place.port for seat in self._seats),
-                    *(one.address for one in self.rig.instruments())],
-                   f"hil run {self._scenario.scenario}")
-        for left in locks.taken_over:
-            self._say(f"lock taken over: {left}")
-        journal = Journal(self._books.take, self._asked.record, self._now_ms)
-        self.equipment.set_tap(journal.raw)
+        journal = self._begin()
         try:
             header = self._bring_up()
             return self._run_and_judge(header, journal)
         finally:
+            self._end(journal)
+
+    def open(self) -> tuple[RigRun, Aggregator]:
+        """Bring the rig up for whoever runs it step by step, and closes it with `close`.
+
+        Raises BusError, with everything off, when it does not come up.
+        """
+        self._journal = self._begin()
+        with ExitStack() as undo:
+            undo.callback(self.close)
+            self._bring_up()
+            run, self._aggregator = self._make_run(self._journal)
+            run.attach()
+            undo.pop_all()
+        return run, self._aggregator
+
+    def close(self) -> None:
+        """Switch everything off and give the rig back; twice is fine."""
+        if self._journal is not None:
+            self._end(self._journal)
+        if self._aggregator is not None:
+            self._aggregator.ledger.close()
+        self._journal = self._aggregator = None
+
+    def _begin(self) -> Journal:
+        """Lock every port; returns the journal of what is seen."""
+        self._locks.take([str(self._site.folder), *(seat.place.port for seat in self._seats),
+                    *(one.address for one in self.rig.instruments())],
+                   f"hil run {self._scenario.scenario}")
+        for left in self._locks.taken_over:
+            self._say(f"lock taken over: {left}")
+        journal = Journal(self.books.take, self._asked.record, self._now_ms)
+        self.equipment.set_tap(journal.raw)
+        return journal
+
+    def _end(self, journal: Journal) -> None:
+        """Everything off, every line closed, every lock given back."""
+        try:
             self._switch_off("the run is over")
+        finally:
             journal.close()
-            locks.release()
+            self._locks.release()
 
     def _switch_off(self, why: str) -> None:
         """Everything off, every line closed; twice is fine."""
@@ -222,9 +258,9 @@ class RigSession:
         if self._asked.record is not None:
             shutil.copytree(statements, self._asked.record / STATEMENTS_FOLDER,
                             dirs_exist_ok=True)
-        results = results_of(self._books, header, self.rig, verify_folder(statements).as_dict(),
+        results = results_of(self.books, header, self.rig, verify_folder(statements).as_dict(),
                              records_of(statements, run.start_unix_ms), run.now_ms / 1000)
-        self._books.recording.write_csv(out / "trace.csv")
+        self.books.recording.write_csv(out / "trace.csv")
         write_report(results, out, self._key.key_id)
         if self._asked.record is not None:
             shutil.copy(out / RESULTS_FILE, self._asked.record / RESULTS_FILE)
@@ -259,7 +295,7 @@ class RigSession:
         breaks = {place.name: place.bms_break for place in self.rig.places if place.bms_break}
         self._run = RigRun(
             self._scenario, self._signals, self._seats, self._lines, aggregator,
-            self._books, journal, self._workers, self.outputs, Losses(rules),
+            self.books, journal, self._workers, self.outputs, Losses(rules),
             self._zero_s, sum(self._powers_w.values()), self._progress,
             partial(self._break_bms, breaks))
         self._run.stop_asked = self._stop_asked

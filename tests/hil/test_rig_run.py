@@ -3,6 +3,7 @@
 import json
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -148,3 +149,37 @@ def test_a_lasting_loss_stops_the_rig_and_is_named(rig: RigProcess, name: str) -
     results = load_results(out)
     assert results["aborted"] and not results["passed"]
     assert [one["name"] for one in results["rig"]["losses"] if one["stopped"]] == [name]
+
+
+TESTS = """
+import pytest
+
+@pytest.mark.hardware
+def test_a_setpoint_is_followed(bench, board):
+    board.setpoint(500)
+    board.wait_until(lambda one: abs(one.power_w - 500) < 50, 20, "500 W")
+    board.setpoint(0)
+    board.wait_until(lambda one: abs(one.power_w) < 10, 10, "zero")
+
+@pytest.mark.hardware
+def test_that_raises_with_power_on(bench, board):
+    board.setpoint(500)
+    board.wait_until(lambda one: one.power_w > 400, 20)
+    raise RuntimeError("as tests do")
+"""
+
+
+def test_the_same_fixtures_on_a_rig_and_nothing_is_left_on(rig: RigProcess) -> None:
+    path = rig.folder / "test_mine.py"
+    path.write_text(TESTS, encoding="utf-8")
+    tests = subprocess.run(
+        [sys.executable, "-m", "pytest", "-p", "no:cellwall", "-p", "hil.pytest_plugin",
+         "-p", "no:xdist", "-p", "no:cacheprovider", str(path),
+         "--cellwall-rig", str(rig.rig), "--cellwall-scenario",
+         str(rig.folder / "scenario.yaml")],
+        env=rig.env, cwd=rig.folder, capture_output=True, text=True, timeout=RUN_S_MAX,
+        check=False)
+    assert "1 failed, 1 passed" in tests.stdout, tests.stdout
+    assert "as tests do" in tests.stdout
+    rig.until_off()
+    assert not any(rig.state()["power"].values()) and not rig.state()["input"]
