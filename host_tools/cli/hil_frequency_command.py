@@ -5,11 +5,16 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.table import Table
+
+if TYPE_CHECKING:
+    from hil.frequency.products import Product
+    from hil.frequency.traces import Trace
+    from hil.scenarios.model import ScenarioModel
 
 EXIT_FAILED = 1
 EXIT_RIG = 3
@@ -55,32 +60,11 @@ def hil_frequency(
     from hil.bench.site import Paths
     from hil.frequency.bench import FrequencyBench
     from hil.frequency.files import write
-    from hil.frequency.products import PRODUCTS
-    from hil.frequency.traces import generated_trace, load_trace, step_trace
-    from hil.scenarios.load import ScenarioError, find_scenario, load_scenario
-    from hil.signals.csv_source import SignalError, parse_signal_spec
 
-    chosen = PRODUCTS.get(product)
-    if chosen is None:
-        raise typer.BadParameter(f"{product!r} is none of {', '.join(PRODUCTS)}",
-                                 param_hint="--product")
     if clock not in ("virtual", "real"):
         raise typer.BadParameter(f"{clock!r} is neither virtual nor real", param_hint="--clock")
-    try:
-        loaded = load_scenario(find_scenario(scenario))
-    except ScenarioError as error:
-        raise typer.BadParameter(str(error), param_hint="--scenario") from error
-    if not any(one.kind in ("converter", "sunspec") for one in loaded.elements):
-        raise typer.BadParameter("none of its elements can modulate", param_hint="--scenario")
-    try:
-        if trace is None:
-            wanted = step_trace(chosen)
-        elif trace == "generated":
-            wanted = generated_trace(seed, round(minutes * 60_000))
-        else:
-            wanted = load_trace(*parse_signal_spec(trace), chosen.nominal_mhz)
-    except SignalError as error:
-        raise typer.BadParameter(error.diagnostics(), param_hint="--trace") from error
+    chosen, loaded = _product(product), _elements(scenario)
+    wanted = _trace(trace, chosen, seed, round(minutes * 60_000))
     paths = Paths.of_checkout(find_micropython())
     folder = out or Path("build") / "frequency" / f"{chosen.name}-{seed}"
     console = Console(stderr=True, highlight=False)
@@ -103,6 +87,44 @@ def hil_frequency(
         _show(fields, folder, Console(highlight=False))
     if not fields["passed"]:
         raise typer.Exit(EXIT_FAILED)
+
+
+def _product(name: str) -> "Product":
+    """Return a product by name. Raises BadParameter listing them."""
+    from hil.frequency.products import PRODUCTS
+
+    if name not in PRODUCTS:
+        raise typer.BadParameter(f"{name!r} is none of {', '.join(PRODUCTS)}",
+                                 param_hint="--product")
+    return PRODUCTS[name]
+
+
+def _elements(scenario: str) -> "ScenarioModel":
+    """Return a scenario whose elements can respond. Raises BadParameter."""
+    from hil.scenarios.load import ScenarioError, find_scenario, load_scenario
+
+    try:
+        loaded = load_scenario(find_scenario(scenario))
+    except ScenarioError as error:
+        raise typer.BadParameter(str(error), param_hint="--scenario") from error
+    if not any(one.kind in ("converter", "sunspec") for one in loaded.elements):
+        raise typer.BadParameter("none of its elements can modulate", param_hint="--scenario")
+    return loaded
+
+
+def _trace(spec: str | None, product: "Product", seed: int, duration_ms: int) -> "Trace":
+    """Return the step test, a generated or a measured trace. Raises BadParameter."""
+    from hil.frequency.traces import generated_trace, load_trace, step_trace
+    from hil.signals.csv_source import SignalError, parse_signal_spec
+
+    if spec is None:
+        return step_trace(product)
+    if spec == "generated":
+        return generated_trace(seed, duration_ms)
+    try:
+        return load_trace(*parse_signal_spec(spec), product.nominal_mhz)
+    except SignalError as error:
+        raise typer.BadParameter(error.diagnostics(), param_hint="--trace") from error
 
 
 @contextmanager
