@@ -1,7 +1,7 @@
 """Judge a run on a rig: the bench's judge on the rig's books, what nobody measured left out."""
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -10,7 +10,7 @@ from element.protocol import schema
 from hil.bench.provenance import Provenance
 from hil.bench.run import RunResult
 from hil.metrics.judge import judge
-from hil.rig.books import Books
+from hil.rig.books import Books, RigRecording
 from hil.rig.model import MeterModel, RigModel
 from host_tools import codec
 from host_tools.attest.archive import STATEMENTS_FILE, read_entries
@@ -92,7 +92,8 @@ def results_of(books: Books, header: dict[str, Any], rig: RigModel, statements: 
     views = {one.element_id: SimpleNamespace(
         accepted_count=one.accepted_count, refusals=one.refusals) for one in seen.values()}
     run = JudgedRun(
-        books.scenario, header["seed"], header["signal"], books.recording, books.events,
+        books.scenario, header["seed"], header["signal"], _without_holes(books.recording),
+        books.events,
         SimpleNamespace(rigs=rigs, models=models),
         SimpleNamespace(ports={name: SimpleNamespace(element_id=one.element_id)
                                for name, one in seen.items()}, inventory=views),
@@ -112,6 +113,16 @@ def results_of(books: Books, header: dict[str, Any], rig: RigModel, statements: 
          "stopped": one.stopped} for one in books.losses]}
     _leave_out(results, books, seen)
     return results
+
+
+def _without_holes(recording: RigRecording) -> RigRecording:
+    """Return the rows with 0 for an element's unknown power, which the judge cannot add up.
+
+    `_leave_out` then puts null for every figure that such a zero went into.
+    """
+    return replace(recording, elements={
+        name: replace(trace, power_w=[0.0 if math.isnan(one) else one for one in trace.power_w])
+        for name, trace in recording.elements.items()})
 
 
 def _leave_out(results: dict[str, Any], books: Books, seen: dict[str, Seen]) -> None:

@@ -14,9 +14,11 @@ from ruamel.yaml import YAML
 from element.protocol.errors import BusError, RangeError
 from hil.bench.site import profile_of
 from hil.report.junit import junit_xml
-from hil.rig.equipment import Equipment
+from hil.report.write import write_report
+from hil.rig.books import Books
+from hil.rig.equipment import Equipment, make_meter
 from hil.rig.flakes import cases_of, merged_junit
-from hil.rig.journal import Journal, read_record
+from hil.rig.journal import Entry, Journal, read_record
 from hil.rig.load import (
     RigError,
     check_events,
@@ -29,8 +31,10 @@ from hil.rig.locks import VARIABLE, Locks, owners
 from hil.rig.losses import Losses, Rule
 from hil.rig.model import RigModel
 from hil.rig.outputs import Outputs
+from hil.rig.results import results_of
 from hil.scenarios.load import find_scenario, load_scenario
 from tests.hil.report_example import example
+from tests.hil.report_example import rig as report_rig
 
 RIG = """\
 rig: lab
@@ -222,6 +226,37 @@ def test_a_recording_that_is_cut_or_full_is_refused(tmp_path: Path) -> None:
     (tmp_path / "record.jsonl").write_text(json.dumps({"version": 99}) + "\n")
     with pytest.raises(BusError, match="no recording of a rig"):
         read_record(tmp_path)
+
+
+def test_what_nobody_measured_is_null_and_stops_no_judge(tmp_path: Path) -> None:
+    short = load_scenario(find_scenario("short"))
+    path, rig = _load(tmp_path, RIG)
+    books = Books(short, seats_of(path, rig, short), "pcc", {
+        one.name: make_meter(one) for one in rig.meters})
+    parts = {"target_w": 100.0, "load_w": 0.0}
+    for second in range(1, 21):
+        if second != 12:  # a second without a reading of the meter
+            # SunSpec W and its scale factor; import is positive: 100 W of export
+            books.take(Entry(1000 * second - 500, "meter", "pcc", [0xFF9C, 0, 0, 0, 0]))
+        books.take(Entry(1000 * second, "row", "ramp", parts))
+    never = [None, 0, [], None]
+    books.take(Entry(20_000, "end", "", {"simulated_s": 20, "aborted": False, "seen": {
+        "wall": never, "cabinet": never}}))
+    made = results_of(books, {
+        "seed": 1, "signal": "ramp", "commit": "unknown", "firmware_sha256": "00" * 32,
+        "start_unix_ms": 0, "rig": report_rig()}, rig,
+        {"verified": 0, "failed": 0, "by_kind": {}, "failures": []}, {}, 20.0)
+    write_report(made, tmp_path)  # it holds what the schema says
+    assert made["segments"][0]["seconds"] == 19 and made["segments"][0]["e1_pct"] == 0
+    wall = made["elements"][0]
+    assert {wall[key] for key in ("metered_mwh", "soc_end_pct", "restarts", "cycles")} == {None}
+    assert wall["segments"][0]["e1_pct"] is None
+    assert made["energy"]["metered_mwh"] is made["energy"]["throughput_mwh"] is None
+    assert not made["passed"]  # restarts that nobody knows are not none
+    books.recording.write_csv(tmp_path / "trace.csv")
+    lines = (tmp_path / "trace.csv").read_text(encoding="utf-8").splitlines()
+    assert len(lines) == 20 and lines[-1].endswith("0.0,,,0.0,,")
+    write_report(made, tmp_path)  # and its page draws what there is
 
 
 def test_what_passes_once_and_fails_once_is_flaky() -> None:
