@@ -1,5 +1,6 @@
 """Grid support with simulated elements: a dip is answered, the ramp is kept, blindness is zero."""
 
+import itertools
 import random
 from dataclasses import replace
 from pathlib import Path
@@ -70,7 +71,7 @@ def test_a_ramp_goes_on_between_the_panels_regular_turns() -> None:
     follow(site, support, 50_000, 1050)
     powers = follow(site, support, 49_500, 3000)
     # a fifth of a second's 30 % at a time: no step as large as half a second's
-    steps = [later - now for now, later in zip(powers, powers[1:], strict=False)]
+    steps = [later - now for now, later in itertools.pairwise(powers)]
     assert 0 < max(steps) <= 20 * KW * 3 // 10 // 2
     assert len([one for one in steps if one > KW]) >= 10
 
