@@ -51,7 +51,8 @@ class RigRun:
         self._workers, self._outputs, self._losses = workers, outputs, losses
         self._zero_s, self._load_w = zero_s, load_w
         self._progress, self._break_bms = progress, break_bms
-        self._unix_zero_ms = time.time_ns() // 1_000_000 - self.now_ms
+        # zero_s is on a whole second of the day, as well as two clocks can be read together
+        self._unix_zero_ms = round((time.time_ns() // 1_000_000 - self.now_ms) / 1000) * 1000
         self._calls: list[tuple[int, int, Callable[[], None]]] = []
         self._order = count()
         self._signals = signals

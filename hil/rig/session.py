@@ -289,7 +289,9 @@ class RigSession:
         for line in self._lines.values():
             line.open()
         self.outputs.feeder.beat()
-        self._zero_s = time.monotonic()
+        # the panel takes its turns on whole seconds of the day: rows close there too, and what
+        # is asked in a second is measured in it
+        self._zero_s = time.monotonic() - time.time() % 1
         on = {place.power: True for place in self.rig.places if place.power}
         self._workers.start({**dict.fromkeys(self.equipment.switches, False), **on})
         breaks = {place.name: place.bms_break for place in self.rig.places if place.bms_break}
