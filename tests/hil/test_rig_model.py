@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -203,6 +204,28 @@ def test_everything_is_switched_off_whatever_fails(tmp_path: Path, broken: set[s
     assert outputs.hard_stop("again") == []
     with pytest.raises(BusError):
         outputs.on({})
+
+
+def test_a_run_that_hangs_feeds_no_watchdog(tmp_path: Path,
+                                            monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hil.rig.outputs.HEARTBEAT_S_MAX", 0.5)
+    text = RIG.replace('address: "127.0.0.1:1"}', 'address: "127.0.0.1:1", hold_s: 1.0}', 1)
+    equipment = Equipment(_load(tmp_path, text)[1])
+    recorder = _Recorder(equipment, set())
+    outputs = Outputs(equipment, lambda error: None, lambda line: None)
+    outputs.arm()
+    end_s = time.monotonic() + 1.5
+    while time.monotonic() < end_s:
+        outputs.feeder.beat()
+        time.sleep(0.05)
+    fed = recorder.calls.count("dog.feed")
+    assert fed >= 3
+    time.sleep(2.0)  # nobody turns: at most what was under way is fed
+    hung = recorder.calls.count("dog.feed")
+    assert hung <= fed + 3
+    time.sleep(1.0)
+    assert recorder.calls.count("dog.feed") == hung
+    outputs.hard_stop("the end of the test")
 
 
 def test_a_recording_that_is_cut_or_full_is_refused(tmp_path: Path) -> None:
