@@ -57,6 +57,7 @@ from element.hal.scheduler import LoopWaiter
 seconds, signing = int(sys.argv[1]), sys.argv[2] == "signing"
 class HAL:
     tight_heap = False
+    paced = True
     ticks_ms = staticmethod(time.ticks_ms)
     ticks_diff = staticmethod(time.ticks_diff)
     def waiter(self): return LoopWaiter()

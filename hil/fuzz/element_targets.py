@@ -45,6 +45,7 @@ class _HAL:
     """What the port asks of a board."""
 
     tight_heap = False
+    paced = True
 
     def ticks_ms(self) -> int:
         return 1000

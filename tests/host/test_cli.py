@@ -38,7 +38,7 @@ def test_help_fits_80_columns_and_exits_0(words: tuple[str, ...]) -> None:
 WRONG = [
     ((), "Usage"),
     (("nonsense",), "nonsense"),
-    (("hil", "run", "nonsense"), "there are: default"),
+    (("hil", "run", "nonsense"), "there are: arbitrage"),
     (("hil", "run", "missing.yaml"), "no such file"),
     (("hil", "run", "--seed", "-1"), "--seed"),
     (("hil", "run", "--seed", "x"), "--seed"),
@@ -67,7 +67,7 @@ def test_a_bad_csv_names_row_and_column(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("program", "said"), [
-    ("/does/not/exist", "CELLWALL_MICROPYTHON"), ("/bin/false", "board")])
+    ("/does/not/exist", "CELLWALL_MICROPYTHON"), ("/bin/false", "MicroPython")])
 def test_a_rig_that_does_not_start_exits_3_and_says_why(
         tmp_path: Path, program: str, said: str) -> None:
     done = cellwall("hil", "run", "regulated", "--hours", "0.02", "--out", str(tmp_path / "run"),

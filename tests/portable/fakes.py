@@ -111,6 +111,7 @@ class FakeHAL:
     console_uart = None
     slow_flash = False
     tight_heap = False
+    paced = True
 
     def log(self, line):
         print(line)
