@@ -59,7 +59,7 @@ class VirtualClock:
         self._calls: list[tuple[int, int, Callable[[], None]]] = []
         self._order = count()
         self._host_due_ms = 0
-        self._dues_ms = [0] * len(rigs)
+        self._dues_ms: list[int] = []
 
     @property
     def unix_ms(self) -> int:
@@ -116,9 +116,10 @@ class VirtualClock:
         next_ms = self._host_due_ms
         if self._calls and self._calls[0][0] < next_ms:
             next_ms = self._calls[0][0]
-        dues_ms = self._dues_ms
-        for index, rig in enumerate(self._rigs):
-            due_ms = dues_ms[index] = self._due_ms(rig)
+        dues_ms = self._dues_ms = []
+        for rig in self._rigs:
+            due_ms = self._due_ms(rig)
+            dues_ms.append(due_ms)
             if due_ms < next_ms:
                 next_ms = due_ms
             to_host_ms = rig.to_host.due_ms()
