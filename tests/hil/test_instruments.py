@@ -306,6 +306,8 @@ def test_a_watchdog_relay_falls_when_its_host_is_killed(tmp_path: Path, kind: st
                             stdout=subprocess.PIPE, env=os.environ | {
                                 "PYTHONPATH": os.pathsep.join(sys.path)})
     assert host.stdout is not None
+    host.stdout.readline()
+    until(closed)  # what is on the wire has still to be heard
     for _ in range(10):  # longer than its time: it is the feeding that keeps it closed
         host.stdout.readline()
         assert closed()
