@@ -2,10 +2,10 @@
 
 import json
 import os
-import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,13 +15,14 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from host_tools.cli import hil_rig_commands
+from host_tools.cli.hil_arguments import scenario_of
+from host_tools.cli.safe_stop import safe_stop
 
 if TYPE_CHECKING:
     from hil.campaign.campaign import Campaign
     from hil.campaign.trial import Outcome
 
 EXIT_FAILED = 1
-EXIT_RIG = 3
 EXIT_STOPPED = 4
 SEEDS_MAX = 10_000_000
 
@@ -73,15 +74,14 @@ def hil_campaign(
     from hil.campaign.campaign import Campaign
     from hil.campaign.case import draw_case
     from hil.campaign.pool import in_processes, on_cluster
-    from hil.scenarios.load import ScenarioError, find_scenario, load_scenario
 
     if jobs is not None and cluster is not None:
         raise typer.BadParameter("--jobs is for this machine, --cluster for others: give one",
                                  param_hint="--cluster")
+    loaded = scenario_of(scenario)
     try:
-        loaded = load_scenario(find_scenario(scenario))
         draw_case(loaded, first)
-    except (ScenarioError, ValueError) as error:
+    except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="SCENARIO") from error
     folder = out or Path("build") / "campaign" / loaded.scenario
     if folder.exists() and not folder.is_dir():
@@ -90,9 +90,11 @@ def hil_campaign(
     wanted = range(first, first + seeds)
     campaign = Campaign(loaded, wanted, folder, shrink)
     console = Console(stderr=True, highlight=False)
-    with _stoppable(console) as stopped, _bar(console, seeds) as (told, shrinking):
+    stopped = threading.Event()
+    with safe_stop(partial(_stop, stopped), console, "stopping; what is done so far is kept"), \
+            _bar(console, seeds) as (told, shrinking):
         if cluster is not None:
-            outcomes = _clustered(on_cluster(loaded, wanted, cluster, stopped.is_set))
+            outcomes = on_cluster(loaded, wanted, cluster, stopped.is_set)
         else:
             outcomes = in_processes(loaded, wanted, jobs or len(os.sched_getaffinity(0)),
                                     stopped.is_set)
@@ -107,35 +109,11 @@ def hil_campaign(
         raise typer.Exit(EXIT_FAILED)
 
 
-def _clustered(outcomes: "Iterator[Outcome]") -> "Iterator[Outcome]":
-    """Pass outcomes on; what is wrong with the cluster ends the command."""
-    from hil.campaign.pool import ClusterError
-
-    try:
-        yield from outcomes
-    except ClusterError as error:
-        typer.echo(f"cellwall: {error}", err=True)
-        raise typer.Exit(EXIT_RIG) from error
-
-
-@contextmanager
-def _stoppable(console: Console) -> Iterator[threading.Event]:
-    """Yield an event that Ctrl-C and SIGTERM set; a second one ends the command at once."""
-    stopped = threading.Event()
-
-    def stop(number: int, frame: Any) -> None:
-        if stopped.is_set():
-            raise KeyboardInterrupt
-        stopped.set()
-        console.print("stopping; what is done so far is kept")
-
-    kinds = (signal.SIGINT, signal.SIGTERM)
-    before = {kind: signal.signal(kind, stop) for kind in kinds}
-    try:
-        yield stopped
-    finally:
-        for kind, handler in before.items():
-            signal.signal(kind, handler)
+def _stop(stopped: threading.Event) -> None:
+    """Stop after what is under way; asked again, at once."""
+    if stopped.is_set():
+        raise KeyboardInterrupt
+    stopped.set()
 
 
 @contextmanager
@@ -217,9 +195,9 @@ def hil_replay(
 
     Exit 0 when the invariant holds now, 1 when it is still violated.
     """
-    from hil.bench.provenance import commit_of
+    from hil.campaign.campaign import made_with
     from hil.campaign.case import load_case
-    from hil.campaign.pool import checkout, run_here
+    from hil.campaign.pool import run_here
     from hil.campaign.trial import run_case
 
     if path.is_dir():
@@ -234,10 +212,10 @@ def hil_replay(
     same = found == document.get("violation")
     if as_json:
         typer.echo(json.dumps({"recorded": document.get("violation"), "found": found,
-                               "same": same, "commit": commit_of(checkout()),
+                               "same": same, "commit": made_with()["commit"],
                                "recorded_commit": document.get("commit")}, indent=1))
     else:
-        _tell(document, found, same, commit_of(checkout()))
+        _tell(document, found, same, made_with()["commit"])
     if found is not None:
         raise typer.Exit(EXIT_FAILED)
 

@@ -3,11 +3,9 @@
 The bench is imported when a command runs: a panel without it still has the other commands.
 """
 
-import signal as os_signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -21,6 +19,7 @@ from host_tools.cli import (
     hil_rig_commands,
     hil_trustder_command,
 )
+from host_tools.cli.hil_arguments import check_clock, scenario_of, signal_of
 
 if TYPE_CHECKING:
     from hil.bench.session import Options
@@ -87,9 +86,9 @@ def hil_run(
         raise typer.BadParameter("only a rig is recorded: give --rig", param_hint="--record")
     options = _options(scenario, signal, seed, clock, hours, out)
     if count == 1:
-        hil_rig_commands.run_once(options, rig, record, as_json, (_progress, _safe_stop))
+        hil_rig_commands.run_once(options, rig, record, as_json, _progress)
     else:
-        hil_rig_commands.run_many(options, rig, record, count, as_json, (_progress, _safe_stop))
+        hil_rig_commands.run_many(options, rig, record, count, as_json, _progress)
 
 
 @app.command("parity", epilog=hil_rig_commands.PARITY_EXAMPLES)
@@ -109,8 +108,7 @@ def hil_parity(
     """Run the same case in virtual time, in real time and on a rig; the difference per metric."""
     options = _options(scenario, None, seed, None, None,
                        out or Path("build") / "hil" / f"parity-{Path(scenario).stem}")
-    hil_rig_commands.compare_three(options, rig, html, tolerance_pct, as_json,
-                                   (_progress, _safe_stop))
+    hil_rig_commands.compare_three(options, rig, html, tolerance_pct, as_json, _progress)
 
 
 def _options(
@@ -119,22 +117,10 @@ def _options(
 ) -> "Options":
     """Return the checked options. Raises BadParameter for whatever cannot be run."""
     from hil.bench.session import Options
-    from hil.scenarios.load import ScenarioError, find_scenario, load_scenario
-    from hil.signals.csv_source import SignalError, load_csv, parse_signal_spec
 
-    try:
-        loaded = load_scenario(find_scenario(scenario))
-    except ScenarioError as error:
-        raise typer.BadParameter(str(error), param_hint="SCENARIO") from error
-    series = None
-    if signal is not None:
-        try:
-            series = load_csv(*parse_signal_spec(signal))
-        except SignalError as error:
-            raise typer.BadParameter(error.diagnostics(), param_hint="--signal") from error
-    clock = clock or loaded.clock
-    if clock not in ("virtual", "real"):
-        raise typer.BadParameter(f"{clock!r} is neither virtual nor real", param_hint="--clock")
+    loaded = scenario_of(scenario)
+    series = signal_of(signal)
+    clock = check_clock(clock or loaded.clock)
     chosen = loaded.seed if seed is None else seed
     folder = out or Path("build") / "hil" / f"{loaded.scenario}-{chosen}"
     if folder.exists() and not folder.is_dir():
@@ -172,22 +158,6 @@ class _PhaseLines:
         if phase != self._phase:
             self._phase = phase
             self._console.print(f"{phase}: from {done_s - 1} s of {total_s} s")
-
-
-@contextmanager
-def _safe_stop(session: Any, console: Console) -> Iterator[None]:
-    """Turn Ctrl-C and SIGTERM into a safe stop while a run is on."""
-    def stop(number: int, frame: FrameType | None) -> None:
-        console.print("stopping: elements go to zero first")
-        session.stop()
-
-    kinds = (os_signal.SIGINT, os_signal.SIGTERM)
-    before = {kind: os_signal.signal(kind, stop) for kind in kinds}
-    try:
-        yield
-    finally:
-        for kind, handler in before.items():
-            os_signal.signal(kind, handler)
 
 
 for _name, _examples, _command in (

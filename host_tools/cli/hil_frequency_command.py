@@ -1,9 +1,6 @@
 """`cellwall hil frequency`: a frequency-response product on the bench, steps or a trace."""
 
 import json
-import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,14 +8,15 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from host_tools.cli.hil_arguments import check_clock, scenario_of
+from host_tools.cli.safe_stop import safe_stop
+
 if TYPE_CHECKING:
     from hil.frequency.products import Product
     from hil.frequency.traces import Trace
     from hil.scenarios.model import ScenarioModel
 
 EXIT_FAILED = 1
-EXIT_RIG = 3
-EXIT_STOPPED = 4
 
 FREQUENCY_EXAMPLES = (
     "[bold]Examples[/]\n\n"
@@ -61,25 +59,17 @@ def hil_frequency(
     from hil.frequency.bench import FrequencyBench
     from hil.frequency.files import write
 
-    if clock not in ("virtual", "real"):
-        raise typer.BadParameter(f"{clock!r} is neither virtual nor real", param_hint="--clock")
+    check_clock(clock)
     chosen, loaded = _product(product), _elements(scenario)
     wanted = _trace(trace, chosen, seed, round(minutes * 60_000))
     paths = Paths.of_checkout(find_micropython())
     folder = out or Path("build") / "frequency" / f"{chosen.name}-{seed}"
     console = Console(stderr=True, highlight=False)
     bench = FrequencyBench(loaded, chosen, wanted, folder, seed, clock)
-    with _safe_stop(bench, console) as stopped, \
+    with safe_stop(bench.stop, console), \
             console.status(f"{wanted.name}: {wanted.duration_ms // 1000} s") as status:
-        from element.protocol.errors import BusError
-
-        try:
-            response = bench.run(lambda done_s, total_s: status.update(
-                f"{wanted.name}: {done_s} of {total_s} s"))
-        except BusError:
-            if stopped():
-                raise typer.Exit(EXIT_STOPPED) from None
-            raise
+        response = bench.run(lambda done_s, total_s: status.update(
+            f"{wanted.name}: {done_s} of {total_s} s"))
     fields = write(response, folder, paths)
     if as_json:
         typer.echo(json.dumps(fields, indent=1))
@@ -101,12 +91,7 @@ def _product(name: str) -> "Product":
 
 def _elements(scenario: str) -> "ScenarioModel":
     """Return a scenario whose elements can respond. Raises BadParameter."""
-    from hil.scenarios.load import ScenarioError, find_scenario, load_scenario
-
-    try:
-        loaded = load_scenario(find_scenario(scenario))
-    except ScenarioError as error:
-        raise typer.BadParameter(str(error), param_hint="--scenario") from error
+    loaded = scenario_of(scenario, "--scenario")
     if not any(one.kind in ("converter", "sunspec") for one in loaded.elements):
         raise typer.BadParameter("none of its elements can modulate", param_hint="--scenario")
     return loaded
@@ -125,25 +110,6 @@ def _trace(spec: str | None, product: "Product", seed: int, duration_ms: int) ->
         return load_trace(*parse_signal_spec(spec), product.nominal_mhz)
     except SignalError as error:
         raise typer.BadParameter(error.diagnostics(), param_hint="--trace") from error
-
-
-@contextmanager
-def _safe_stop(bench: Any, console: Console) -> Iterator[Any]:
-    """Turn Ctrl-C and SIGTERM into a safe stop; yields a function that says whether one came."""
-    asked = []
-
-    def stop(number: int, frame: Any) -> None:
-        asked.append(number)
-        console.print("stopping: elements go to zero first")
-        bench.stop()
-
-    kinds = (signal.SIGINT, signal.SIGTERM)
-    before = {kind: signal.signal(kind, stop) for kind in kinds}
-    try:
-        yield lambda: bool(asked)
-    finally:
-        for kind, handler in before.items():
-            signal.signal(kind, handler)
 
 
 def _show(fields: dict[str, Any], folder: Path, console: Console) -> None:

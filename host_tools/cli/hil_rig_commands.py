@@ -19,7 +19,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from element.protocol.errors import BusError
+from host_tools.cli.hil_arguments import scenario_of
 from host_tools.cli.result_table import show_results
+from host_tools.cli.safe_stop import safe_stop
 
 if TYPE_CHECKING:
     from hil.bench.session import Options
@@ -30,9 +32,8 @@ COUNT_MAX = 10_000
 TOLERANCE_PCT = 5.0
 RigFile = Annotated[Path, typer.Argument(metavar="RIG.yaml", help="The rig.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
-# (context of a progress bar, context that turns Ctrl-C into a stop) of `hil run`
-Around = tuple[Callable[[Console], AbstractContextManager[Any]],
-               Callable[[Any, Console], AbstractContextManager[None]]]
+# the context of the progress bar of `hil run`
+Bar = Callable[[Console], AbstractContextManager[Any]]
 
 DOCTOR_EXAMPLES = "[bold]Example[/]\n\ncellwall hil doctor rig.yaml --json"
 LOCKS_EXAMPLES = "[bold]Example[/]\n\ncellwall hil locks"
@@ -117,12 +118,8 @@ def hil_demo_rig(
     Lines on stdin: {"unplug": NAME}, {"replug": NAME}, {"state": true}, {"end": true}.
     """
     from hil.rig.serve import serve
-    from hil.scenarios.load import ScenarioError, find_scenario, load_scenario
 
-    try:
-        loaded = load_scenario(find_scenario(scenario))
-    except ScenarioError as error:
-        raise typer.BadParameter(str(error), param_hint="--scenario") from error
+    loaded = scenario_of(scenario, "--scenario")
     stopped = threading.Event()
     for kind in (signal.SIGINT, signal.SIGTERM):
         signal.signal(kind, lambda *_: stopped.set())
@@ -131,7 +128,7 @@ def hil_demo_rig(
 
 # runs
 
-def run_on_rig(options: "Options", rig: Path, record: Path | None, around: Around
+def run_on_rig(options: "Options", rig: Path, record: Path | None, bar: Bar
                ) -> tuple[dict[str, Any], BusError | None]:
     """Run on a rig; returns results and the rig's fault that ended it, None for none."""
     load_rig_of(rig)
@@ -139,37 +136,35 @@ def run_on_rig(options: "Options", rig: Path, record: Path | None, around: Aroun
     from hil.rig.session import RigOptions, RigSession
 
     console = Console(stderr=True, highlight=False)
-    progress, safe_stop = around
-    with progress(console) as update:
+    with bar(console) as update:
         try:
             session = RigSession(RigOptions(options, rig, record), update,
                                  lambda line: console.print(escape(line), soft_wrap=True))
         except RigError as error:
             raise typer.BadParameter(str(error), param_hint="--rig") from error
-        with safe_stop(session, console):
+        with safe_stop(session.stop, console):
             return session.execute()
 
 
-def _run_bench(options: "Options", around: Around) -> tuple[dict[str, Any], BusError | None]:
+def _run_bench(options: "Options", bar: Bar) -> tuple[dict[str, Any], BusError | None]:
     """Run on the bench, in the clock of the options."""
     from hil.bench.session import Session
 
     console = Console(stderr=True, highlight=False)
-    progress, safe_stop = around
-    with progress(console) as update:
+    with bar(console) as update:
         session = Session(options, update)
-        with safe_stop(session, console):
+        with safe_stop(session.stop, console):
             _, results = session.execute()
     return results, None
 
 
 def run_once(options: "Options", rig: Path | None, record: Path | None, as_json: bool,
-             around: Around) -> None:
+             bar: Bar) -> None:
     """Run on the bench or on a rig, show the results, and end with the exit code."""
     if rig is None:
-        results, fault = _run_bench(options, around)
+        results, fault = _run_bench(options, bar)
     else:
-        results, fault = run_on_rig(options, rig, record, around)
+        results, fault = run_on_rig(options, rig, record, bar)
     if as_json:
         typer.echo(json.dumps(results, indent=1))
     else:
@@ -186,7 +181,7 @@ def run_once(options: "Options", rig: Path | None, record: Path | None, as_json:
 
 
 def run_many(options: "Options", rig: Path | None, record: Path | None, count: int,
-             as_json: bool, around: Around) -> None:
+             as_json: bool, bar: Bar) -> None:
     """Run count times into run-N, show case by case what came out, and merge the JUnit files."""
     from hil.report.files import JUNIT_FILE, write_whole
     from hil.rig.flakes import cases_of, merged_junit
@@ -195,8 +190,8 @@ def run_many(options: "Options", rig: Path | None, record: Path | None, count: i
     for number in range(1, count + 1):
         folder = out / f"run-{number}"
         here = replace(options, out=folder)
-        results, fault = (_run_bench(here, around) if rig is None else run_on_rig(
-            here, rig, record / f"run-{number}" if record else None, around))
+        results, fault = (_run_bench(here, bar) if rig is None else run_on_rig(
+            here, rig, record / f"run-{number}" if record else None, bar))
         runs.append(results)
         if fault is not None or results["aborted"]:
             break
@@ -255,7 +250,7 @@ def replay_folder(folder: Path, out: Path | None, as_json: bool) -> None:
 
 
 def compare_three(options: "Options", rig: Path, html: Path | None, tolerance_pct: float,
-                  as_json: bool, around: Around) -> None:
+                  as_json: bool, bar: Bar) -> None:
     """Run in virtual time, in real time and on the rig; show the difference of every metric."""
     from hil.report import compare as core
     from hil.report.compare_page import render_comparison, shown_value, signed
@@ -265,8 +260,8 @@ def compare_three(options: "Options", rig: Path, html: Path | None, tolerance_pc
     out, runs = options.out, []
     for label in ("virtual", "real", "rig"):
         here = replace(options, out=out / label, clock="virtual" if label == "virtual" else "real")
-        results, fault = (run_on_rig(here, rig, None, around) if label == "rig"
-                          else _run_bench(here, around))
+        results, fault = (run_on_rig(here, rig, None, bar) if label == "rig"
+                          else _run_bench(here, bar))
         if fault is not None:
             raise fault
         if results["aborted"]:

@@ -4,18 +4,19 @@ The bench is imported when the command runs: a panel without it still has the ot
 """
 
 import json
-import signal as os_signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
+
+from host_tools.cli.hil_arguments import signal_of
+from host_tools.cli.safe_stop import safe_stop
 
 if TYPE_CHECKING:
     from hil.trustder.study import Plan
@@ -69,7 +70,8 @@ def hil_trustder(
     console = Console(stderr=True, highlight=False)
     stop = threading.Event()
     try:
-        with _safe_stop(stop, console), _progress(console) as update:
+        with safe_stop(stop.set, console, "stopping: the battery goes to zero first"), \
+                _progress(console) as update:
             results, tracked = run_study(plan, update, stop.is_set)
     except StudyStopped as error:
         console.print("stopped: the battery is at zero; there are no results")
@@ -83,15 +85,9 @@ def hil_trustder(
 
 def _plan(devices: int, hours: float, seed: int, signal: str | None, folder: Path) -> "Plan":
     """Return the checked plan, its folder made. Raises BadParameter for what cannot be run."""
-    from hil.signals.csv_source import SignalError, load_csv, parse_signal_spec
     from hil.trustder.study import Plan
 
-    series = None
-    if signal is not None:
-        try:
-            series = load_csv(*parse_signal_spec(signal))
-        except SignalError as error:
-            raise typer.BadParameter(error.diagnostics(), param_hint="--signal") from error
+    series = signal_of(signal)
     plan = Plan(folder, devices, hours, seed, series)
     try:
         plan.references()
@@ -104,22 +100,6 @@ def _plan(devices: int, hours: float, seed: int, signal: str | None, folder: Pat
         raise typer.BadParameter(f"{folder} cannot be made ({error.strerror}): give another "
                                  "folder", param_hint="--out") from error
     return plan
-
-
-@contextmanager
-def _safe_stop(stop: threading.Event, console: Console) -> Iterator[None]:
-    """Turn Ctrl-C and SIGTERM into a safe stop while the study runs."""
-    def ask(number: int, frame: FrameType | None) -> None:
-        console.print("stopping: the battery goes to zero first")
-        stop.set()
-
-    kinds = (os_signal.SIGINT, os_signal.SIGTERM)
-    before = {kind: os_signal.signal(kind, ask) for kind in kinds}
-    try:
-        yield
-    finally:
-        for kind, handler in before.items():
-            os_signal.signal(kind, handler)
 
 
 @contextmanager
