@@ -14,20 +14,18 @@ from typing import Any
 import paho.mqtt.client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion
 
-from .base import Identity, Setup
-from .shelly_http import identity_of, state_of
-from .switch import Switch, SwitchState
+from .base import Setup
+from .shelly import Shelly
 
 CONNECT_S_MAX = 3.0
 KEEPALIVE_S = 5
 
 
-class ShellyMQTT(Switch):
+class ShellyMQTT(Shelly):
     """One output of a Shelly. address: HOST:PORT/PREFIX of the broker and the switch's topic."""
 
     def __init__(self, setup: Setup, output: int = 0) -> None:
-        super().__init__(setup)
-        self._output = output
+        super().__init__(setup, output)
         place, _, self._prefix = setup.address.partition("/")
         self._host, _, port = place.rpartition(":")
         self._port = int(port)
@@ -36,22 +34,6 @@ class ShellyMQTT(Switch):
         self._up = threading.Event()
         self._number = 0
         self._client: mqtt.Client | None = None
-
-    def identify(self) -> Identity:
-        return identity_of(self._call("Shelly.GetDeviceInfo", {}))
-
-    def set(self, on: bool, off_after_s: float | None = None) -> None:
-        params: dict[str, Any] = {"id": self._output, "on": on}
-        if off_after_s is not None:
-            params["toggle_after"] = off_after_s
-        self._call("Switch.Set", params)
-
-    def state(self) -> SwitchState:
-        status = self._call("Switch.GetStatus", {"id": self._output})
-        try:
-            return state_of(status)
-        except (KeyError, TypeError, ValueError) as error:
-            raise self.wrong(f"no state of a switch: {status}") from error
 
     def close(self) -> None:
         with self.lock:
@@ -62,7 +44,6 @@ class ShellyMQTT(Switch):
                 client.loop_stop()
 
     def _call(self, method: str, params: dict[str, Any]) -> dict[str, Any]:
-        """Ask and return the answer to this very question. Raises BusError."""
         with self.lock:
             client = self._connected()
             self._number += 1
