@@ -39,11 +39,11 @@ $(RP2040): tools/get_rp2040.sh tools/debian.sh tools/rp2040_bootrom.py $(VENV)/.
 	tools/get_rp2040.sh $(BUILD)
 	@touch $@
 
-$(SERVICES): tools/get_services.sh tools/debian.sh
+$(SERVICES): tools/get_services.sh tools/debian.sh tools/unpack_missing.sh
 	tools/get_services.sh $(BUILD)
 	@touch $@
 
-$(BROWSER): tools/get_browser.sh tools/debian.sh
+$(BROWSER): tools/get_browser.sh tools/debian.sh tools/unpack_missing.sh
 	tools/get_browser.sh $(BUILD)
 	@touch $@
 

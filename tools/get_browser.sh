@@ -9,6 +9,7 @@
 set -eu
 HERE=$(cd "$(dirname "$0")" && pwd)
 . "$HERE/debian.sh"
+. "$HERE/unpack_missing.sh"
 BUILD=${1:-build}
 mkdir -p "$BUILD"
 BUILD=$(cd "$BUILD" && pwd)
@@ -49,33 +50,12 @@ for tool in apt-get dpkg dpkg-deb dpkg-query; do
     command -v "$tool" >/dev/null || fail "no $tool on this machine." \
         "install Chromium, or name one with CHROMIUM"
 done
-SUITE=$(. /etc/os-release && echo "${VERSION_CODENAME:-}")
-[ -n "$SUITE" ] || fail "this machine does not say which Debian release it is." "use a release"
-MIRROR=$(debian_mirror)
-[ -n "$MIRROR" ] || fail "apt has no Debian mirror configured here (apt-get indextargets)." \
-    "as root: apt-get install chromium"
 STATE=$BUILD/apt-browser
-LOG=$STATE/log
-private_state "$STATE" "$MIRROR" "$SUITE"
-say "downloading Chromium ($SUITE) under $BUILD"
-private_apt "$STATE" apt-get update >"$LOG" 2>&1 || fail "apt could not read the suite $SUITE." \
-    "check that this machine reaches its Debian mirror (apt-get update)" "$LOG"
+debian_suite "$STATE" chromium
 # the one without a window system is a quarter of the size
 PACKAGE=chromium-headless-shell
 private_apt "$STATE" apt-cache show "$PACKAGE" >/dev/null 2>&1 || PACKAGE=chromium
-missing=$(with_depends "$STATE" "$PACKAGE" "$FONT" | while read -r name; do
-    dpkg-query -W -f '${Status}' "$name" 2>/dev/null | grep -q 'ok installed' || echo "$name"
-done)
-rm -rf "$OUT.new" "$OUT" "$STATE/debs"
-mkdir -p "$OUT.new" "$STATE/debs"
-# shellcheck disable=SC2086 # a list of words
-(cd "$STATE/debs" && private_apt "$STATE" apt-get download $missing >>"$LOG" 2>&1) \
-    || fail "the packages could not be downloaded." "try again later" "$LOG"
-for deb in "$STATE"/debs/*.deb; do
-    dpkg -x "$deb" "$OUT.new"
-    rm "$deb"
-done
-mv "$OUT.new" "$OUT"
+unpack_missing "$STATE" "$OUT" "$PACKAGE" "$FONT"
 # /usr/bin has a wrapper with the machine's paths in it
 PROGRAM=$(find "$OUT/usr/lib/chromium" -type f \
     \( -name chromium-headless-shell -o -name headless_shell -o -name chromium \) | head -n 1)

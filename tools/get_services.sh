@@ -10,6 +10,7 @@
 set -eu
 HERE=$(cd "$(dirname "$0")" && pwd)
 . "$HERE/debian.sh"
+. "$HERE/unpack_missing.sh"
 BUILD=${1:-build}
 mkdir -p "$BUILD"
 BUILD=$(cd "$BUILD" && pwd)
@@ -30,33 +31,10 @@ fi
 for tool in apt-get dpkg dpkg-deb dpkg-query; do
     command -v "$tool" >/dev/null || fail "no $tool on this machine." "run on Debian 12 or newer"
 done
-SUITE=$(. /etc/os-release && echo "${VERSION_CODENAME:-}")
-[ -n "$SUITE" ] || fail "this machine does not say which Debian release it is." "use a release"
-MIRROR=$(debian_mirror)
-[ -n "$MIRROR" ] || fail "apt has no Debian mirror configured here (apt-get indextargets)." \
-    "as root: apt-get install $PACKAGES"
 STATE=$BUILD/apt-services
-LOG=$STATE/log
-private_state "$STATE" "$MIRROR" "$SUITE"
-say "downloading mosquitto, postgresql and softhsm2 ($SUITE) under $BUILD"
-private_apt "$STATE" apt-get update >"$LOG" 2>&1 || fail "apt could not read the suite $SUITE." \
-    "check that this machine reaches its Debian mirror (apt-get update)" "$LOG"
+debian_suite "$STATE" "$PACKAGES"
 # shellcheck disable=SC2086 # a list of words
-missing=$(with_depends "$STATE" $PACKAGES | while read -r name; do
-    dpkg-query -W -f '${Status}' "$name" 2>/dev/null | grep -q 'ok installed' || echo "$name"
-done)
-rm -rf "$OUT.new" "$OUT"
-mkdir -p "$OUT.new" "$STATE/debs"
-if [ -n "$missing" ]; then
-    # shellcheck disable=SC2086 # a list of words
-    (cd "$STATE/debs" && private_apt "$STATE" apt-get download $missing >>"$LOG" 2>&1) \
-        || fail "the packages could not be downloaded." "try again later" "$LOG"
-    for deb in "$STATE"/debs/*.deb; do
-        dpkg -x "$deb" "$OUT.new"
-        rm "$deb"
-    done
-fi
-mv "$OUT.new" "$OUT"
+unpack_missing "$STATE" "$OUT" $PACKAGES
 LIBS=$(find "$OUT" -name 'lib*.so*' -exec dirname {} + 2>/dev/null | sort -u | paste -sd :)
 first() { # a name, then where it may be: print the first that exists
     name=$1
