@@ -1,6 +1,7 @@
 """What a run leaves behind second by second: target, metered response, every element."""
 
 import csv
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -43,7 +44,10 @@ class Recording:
         return np.flatnonzero(np.array(self.phase) == name)
 
     def write_csv(self, path: Path) -> None:
-        """Write one row a second, powers in W, SoC in percent, time in s at the row's start."""
+        """Write one row a second, powers in W, SoC in percent, time in s at the row's start.
+
+        What is not known (NaN) is an empty cell; a row without a response is not written.
+        """
         names = list(self.elements)
         header = ["t_s", "phase", "target_w", "response_w", "load_w", "shortfall_w"]
         for name in names:
@@ -52,14 +56,19 @@ class Recording:
             writer = csv.writer(file)
             writer.writerow(header)
             for row, phase in enumerate(self.phase):
-                cells: list[str] = [
-                    str(row), phase, f"{self.target_w[row]:.1f}", f"{self.response_w[row]:.1f}",
-                    f"{self.load_w[row]:.1f}", f"{self.shortfall_w[row]:.1f}"]
+                if math.isnan(self.response_w[row]):
+                    continue
+                cells = [str(row), phase, _cell(self.target_w[row]), _cell(self.response_w[row]),
+                         _cell(self.load_w[row]), _cell(self.shortfall_w[row])]
                 for name in names:
                     trace = self.elements[name]
-                    cells += [f"{trace.asked_w[row]:.1f}", f"{trace.power_w[row]:.1f}",
-                              f"{trace.soc_pct[row]:.2f}"]
+                    cells += [_cell(trace.asked_w[row]), _cell(trace.power_w[row]),
+                              _cell(trace.soc_pct[row], 2)]
                 writer.writerow(cells)
+
+
+def _cell(value: float, decimals: int = 1) -> str:
+    return "" if math.isnan(value) else f"{value:.{decimals}f}"
 
 
 class Sampler:
@@ -89,11 +98,7 @@ class Sampler:
         self.baseline_w -= float(np.mean(self.recording.response_w[-seconds:]))
 
     def sample(self, now_ms: int, phase: str, target_w: float) -> None:
-        """Close the row that ends at now_ms; phase and target_w were in force during it.
-
-        The meter gets the exact mean of the plant's power since the last sample, as a static
-        meter that integrates would see it.
-        """
+        """Close the row that ends at now_ms; phase and target_w were in force during it."""
         dt_ms = now_ms - self._sampled_ms
         due_ms = ROW_MS * (len(self.recording.phase) + 1)  # a row that was left out counts here
         self.recording.late_ms_max = max(self.recording.late_ms_max, now_ms - due_ms)
@@ -101,16 +106,13 @@ class Sampler:
         for rig in self._site.rigs:
             rig.plant.advance(now_ms)
             total_j += rig.plant.energy_pcc_j - self._energy_j[rig.name]
-        load_w = self._site.load.power_w(self._sampled_ms)
-        mean_w = total_j * 1000 / dt_ms - load_w
-        self._site.meter.sample(self._sampled_ms, mean_w)
-        self._site.meter.sample(now_ms, mean_w)
+        load_w, self._window_mw = self._site.read_meter(self._sampled_ms, now_ms, total_j)
         self._sampled_ms = now_ms
         self._close_row(phase, target_w, load_w, dt_ms)
 
     def _close_row(self, phase: str, target_w: float, load_w: float, dt_ms: int) -> None:
         recording = self.recording
-        self._window_mw = self._site.meter.window_mw()
+        assert self._window_mw is not None  # the meter has just been read
         split = self._aggregator.last_split
         recording.phase.append(phase)
         recording.target_w.append(target_w)

@@ -116,7 +116,7 @@ class Run:
         authorities = Authorities.make(seeds.stream("authorities").randbytes)
         aggregator = Aggregator(
             authorities, Ledger.at(ledger_path), seeds.stream("panel").randbytes,
-            lambda name, _: (site.profiles[name], site.rig(name).zone, "tenant-1"),
+            site.enrolment("tenant-1"),
             scenario.record_interval_s * 1000)
         self._sampler = Sampler(site, aggregator)
         self._clock = make_clock(site, aggregator)

@@ -91,6 +91,17 @@ def make_clock(name: str) -> Callable[[Site, Aggregator], Clock]:
     return make
 
 
+def clear_results(out: Path) -> None:
+    """Make the folder of a run, without what an earlier one left there."""
+    out.mkdir(parents=True, exist_ok=True)
+    for old in ("ledger.db", "boards", STATEMENTS_FOLDER, SUMS_FILE, SIGNATURE_FILE):
+        path = out / old
+        if path.is_dir():
+            shutil.rmtree(path)
+        elif path.exists():
+            path.unlink()
+
+
 class Session:
     """Build, run, verify, judge and report. `stop` may be called from a signal handler."""
 
@@ -101,14 +112,8 @@ class Session:
             scenario = with_hours(scenario, options.hours)
         self._options = options
         out = options.out
-        out.mkdir(parents=True, exist_ok=True)
         self._key = bench_key()  # a run that could not be signed does not begin
-        for old in ("ledger.db", "boards", STATEMENTS_FOLDER, SUMS_FILE, SIGNATURE_FILE):
-            path = out / old
-            if path.is_dir():
-                shutil.rmtree(path)
-            elif path.exists():
-                path.unlink()
+        clear_results(out)
         self._paths = Paths.of_checkout(find_micropython())
         port = "unix" if options.clock == "real" else "lockstep"
         site = build_site(scenario, options.seed, port, self._paths, out / "boards")

@@ -1,6 +1,7 @@
 """Build a scenario's site: rigs with boards, packs, BMS and stages, the meter, the load."""
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -108,6 +109,22 @@ class Site:
             if rig.name == name:
                 return rig
         raise KeyError(name)
+
+    def enrolment(self, tenant: str) -> Callable[[str, bytes], tuple[dict[str, Any], int, str]]:
+        """Return what tells an aggregator with which profile, zone and tenant to enrol."""
+        return lambda name, _: (self.profiles[name], self.rig(name).zone, tenant)
+
+    def read_meter(self, begin_ms: int, end_ms: int, moved_j: float) -> tuple[float, int]:
+        """Return (load in W, metered mean in mW) of a stretch in which elements gave moved_j.
+
+        The meter gets the exact mean of the plant's power over it, as a static meter that
+        integrates would see it.
+        """
+        load_w = self.load.power_w(begin_ms)
+        mean_w = moved_j * 1000 / (end_ms - begin_ms) - load_w
+        self.meter.sample(begin_ms, mean_w)
+        self.meter.sample(end_ms, mean_w)
+        return load_w, self.meter.window_mw()
 
 
 def _bms(model: ElementModel, pack: Pack, rng: Random) -> EmulatedBMS:

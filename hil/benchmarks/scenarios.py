@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from element.protocol import schema
+from hil.bench.run import RunResult
 from hil.bench.session import Options, Session
 from hil.benchmarks.element import Ticker
 from hil.benchmarks.registry import Context, Measure, benchmark
@@ -178,6 +180,14 @@ def fire_alarm(context: Context) -> Iterator[Measure]:
     yield from _worst_of(context, "fire_alarm", events, 300)
 
 
+def _late_ms_counts(run_result: RunResult) -> dict[int, int]:
+    """Return the board-seconds of a run by the worst lateness of their ticks."""
+    counts: Counter[int] = Counter()
+    for view in run_result.aggregator.inventory.views():
+        counts.update(view.late_ms_counts)
+    return counts
+
+
 @benchmark("real_time_16")
 def real_time_16(context: Context) -> Iterator[Measure]:
     """Run sixteen boards in real time; the share of their ticks that were within 5 ms.
@@ -194,10 +204,7 @@ def real_time_16(context: Context) -> Iterator[Measure]:
     machine = Ticker(context, round(REAL_TIME_HOURS * 3600) + 90, "idle")
     run_result, results = Session(options, _nothing).execute()
     machine_most_ms, machine_worst_ms, _ = machine.result()
-    counts: dict[int, int] = {}
-    for view in run_result.aggregator.inventory.views():
-        for late_ms, count in view.late_ms_counts.items():
-            counts[late_ms] = counts.get(late_ms, 0) + count
+    counts = _late_ms_counts(run_result)
     late = sum(count for late_ms, count in counts.items() if late_ms > TICK_LATE_MS_MAX)
     ticks = sum(counts.values()) * TICKS_PER_S
     yield Measure("real_time_16.ticks_in_time_pct", round(100 * (1 - late / ticks), 4), "%",
@@ -223,10 +230,7 @@ def real_time(context: Context) -> Iterator[Measure]:
     machine = Ticker(context, round(REAL_TIME_HOURS * 3600) + 90, "idle")
     run_result, results = Session(options, _nothing).execute()
     machine_most_ms, machine_worst_ms, _ = machine.result()
-    counts: dict[int, int] = {}
-    for view in run_result.aggregator.inventory.views():
-        for late_ms, count in view.late_ms_counts.items():
-            counts[late_ms] = counts.get(late_ms, 0) + count
+    counts = _late_ms_counts(run_result)
     over = sum(count for late_ms, count in counts.items() if late_ms > TICK_LATE_MS_MAX)
     signed = sum(view.last_counter for view in run_result.aggregator.inventory.views())
     yield Measure("real_time.tick_late_ms_max", max(counts), "ms", f"<= {TICK_LATE_MS_MAX}")

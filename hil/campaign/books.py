@@ -51,7 +51,6 @@ class Books:
 
     def close_second(self, now_ms: int, aggregator: Aggregator | None) -> str | None:
         """Read the meter; return what is wrong with the sums, None when nothing is."""
-        dt_s = (now_ms - self._at_ms) / 1000
         site = self._site
         moved_j = 0.0
         for rig in site.rigs:
@@ -59,14 +58,10 @@ class Books:
             energy = self._energy_j[rig.name]
             moved_j += rig.plant.energy_pcc_j - energy[-1]
             energy.append(rig.plant.energy_pcc_j)
-        load_w = site.load.power_w(self._at_ms)
-        mean_w = moved_j / dt_s - load_w
-        site.meter.sample(self._at_ms, mean_w)
-        site.meter.sample(now_ms, mean_w)
-        self._load_j += load_w * dt_s
+        load_w, self._window_mw = site.read_meter(self._at_ms, now_ms, moved_j)
+        self._load_j += load_w * (now_ms - self._at_ms) / 1000
         self._at_ms = now_ms
         self._seconds.append(now_ms)
-        self._window_mw = site.meter.window_mw()
         if aggregator is not None:
             self.element_ids.update({name: port.element_id for name, port
                                      in aggregator.ports.items() if port.element_id})

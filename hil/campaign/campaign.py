@@ -12,7 +12,7 @@ from hil.bench.provenance import commit_of, firmware_sha256
 from hil.bench.site import Paths
 from hil.campaign.case import Case, draw_case
 from hil.campaign.catalogue import KINDS
-from hil.campaign.pool import checkout, run_here
+from hil.campaign.pool import run_here
 from hil.campaign.shrink import shrink
 from hil.campaign.trial import Outcome
 from hil.scenarios.model import ScenarioModel
@@ -104,8 +104,8 @@ class Campaign:
         return {
             "version": VERSION, "scenario": self.scenario.scenario,
             "first_seed": self.seeds.start, "seeds": len(outcomes),
-            "seeds_wanted": len(self.seeds), "commit": commit_of(checkout()),
-            "firmware_sha256": _firmware(), "passed": self.passed, "stopped": self.stopped,
+            "seeds_wanted": len(self.seeds), **made_with(), "passed": self.passed,
+            "stopped": self.stopped,
             "elements": len(self.scenario.element_names()),
             "simulated_s": round(simulated_s, 3),
             "looks": sum(one.looks for one in outcomes),
@@ -140,15 +140,17 @@ class Campaign:
         return ElementTree.tostring(suite, encoding="unicode", xml_declaration=True) + "\n"
 
 
-def _firmware() -> str:
+def made_with() -> dict[str, str]:
+    """Return commit and hash of the firmware that runs here."""
     paths = Paths.of_checkout(Path())
-    return firmware_sha256(paths.firmware, paths.board)
+    return {"commit": commit_of(paths.firmware),
+            "firmware_sha256": firmware_sha256(paths.firmware, paths.board)}
 
 
 def violation_document(case: Case, outcome: Outcome, drawn: Case) -> dict[str, Any]:
     """Return what `cellwall hil replay` needs. drawn: the case before it was made smaller."""
     assert outcome.violation is not None
     return {
-        "cellwall": "campaign violation", "commit": commit_of(checkout()),
-        "firmware_sha256": _firmware(), "violation": outcome.violation.as_dict(),
+        "cellwall": "campaign violation", **made_with(),
+        "violation": outcome.violation.as_dict(),
         "faults_drawn": [fault.as_dict() for fault in drawn.faults], "case": case.as_dict()}

@@ -16,6 +16,8 @@ from hil.campaign.flash import FlashWatch
 from hil.campaign.invariants import ALARM_MS_MAX, Watch
 from hil.campaign.panel import CampaignPanel
 from hil.campaign.wires import DisturbedWire
+from hil.plant.converter import ConverterPlant
+from hil.plant.inverter import InverterPlant
 from host_tools import codec
 from host_tools.interlock.alarms import BUILDING
 
@@ -29,6 +31,12 @@ def wires_of(rig: Rig) -> tuple[DisturbedWire, DisturbedWire]:
     """Return both directions of a campaign rig's line."""
     assert isinstance(rig.to_board, DisturbedWire) and isinstance(rig.to_host, DisturbedWire)
     return rig.to_board, rig.to_host
+
+
+def _until_end(target: object, name: str, value: object, rest: object) -> Callable[[], None]:
+    """Set an attribute and return what sets it to what it is without the fault."""
+    setattr(target, name, value)
+    return partial(setattr, target, name, rest)
 
 
 @dataclass
@@ -69,9 +77,7 @@ class Injector:
     # the BMS and its line
 
     def _bms_silent(self, fault: Fault) -> Callable[[], None]:
-        bms = self._rig(fault).bms
-        bms.silent = True
-        return lambda: setattr(bms, "silent", False)
+        return _until_end(self._rig(fault).bms, "silent", True, False)
 
     def _damage(self, fault: Fault, mode: str, share: float) -> Callable[[], None]:
         bms = self._rig(fault).bms
@@ -89,47 +95,33 @@ class Injector:
         return self._damage(fault, "stuck", 1.0)
 
     def _bms_soc_lie(self, fault: Fault) -> Callable[[], None]:
-        bms = self._rig(fault).bms
-        bms.soc_lie = fault.value
-        return lambda: setattr(bms, "soc_lie", 0.0)
+        return _until_end(self._rig(fault).bms, "soc_lie", fault.value, 0.0)
 
     # sensor, FETs, stage
 
     def _sensor_frozen(self, fault: Fault) -> Callable[[], None]:
-        plant = self._rig(fault).plant
-        plant.sense_frozen = True
-        return lambda: setattr(plant, "sense_frozen", False)
+        return _until_end(self._rig(fault).plant, "sense_frozen", True, False)
 
     def _sensor_offset(self, fault: Fault) -> Callable[[], None]:
-        plant = self._rig(fault).plant
-        plant.sense_shift_ma = round(fault.value)
-        return lambda: setattr(plant, "sense_shift_ma", 0)
+        return _until_end(self._rig(fault).plant, "sense_shift_ma", round(fault.value), 0)
 
     def _fets_welded(self, fault: Fault) -> Callable[[], None]:
-        bms = self._rig(fault).bms
-        bms.fets_stuck = True
-        return lambda: setattr(bms, "fets_stuck", False)
+        return _until_end(self._rig(fault).bms, "fets_stuck", True, False)
 
     def _fets_dead(self, fault: Fault) -> Callable[[], None]:
-        bms = self._rig(fault).bms
-        bms.fets_forced_open = True
-        return lambda: setattr(bms, "fets_forced_open", False)
+        return _until_end(self._rig(fault).bms, "fets_forced_open", True, False)
 
     def _gain_error(self, fault: Fault) -> Callable[[], None]:
         plant = self._rig(fault).plant
-        before = plant.gain  # type: ignore[attr-defined]  # the catalogue's stages have one
-        plant.gain = before * fault.value  # type: ignore[attr-defined]
-        return lambda: setattr(plant, "gain", before)
+        assert isinstance(plant, ConverterPlant | InverterPlant)  # as the catalogue says
+        before = plant.gain
+        return _until_end(plant, "gain", before * fault.value, before)
 
     def _stage_dead(self, fault: Fault) -> Callable[[], None]:
-        plant = self._rig(fault).plant
-        plant.dead = True
-        return lambda: setattr(plant, "dead", False)
+        return _until_end(self._rig(fault).plant, "dead", True, False)
 
     def _contacts_welded(self, fault: Fault) -> Callable[[], None]:
-        plant = self._rig(fault).plant
-        plant.welded = True  # type: ignore[attr-defined]  # a relay's
-        return lambda: setattr(plant, "welded", False)
+        return _until_end(self._rig(fault).plant, "welded", True, False)
 
     # the line to the panel
 
@@ -139,13 +131,11 @@ class Injector:
         return lambda: rig.set_link_cut(False)
 
     def _on_wires(self, fault: Fault, name: str, value: float) -> Callable[[], None]:
-        wires = wires_of(self._rig(fault))
-        for wire in wires:
-            setattr(wire, name, value)
+        ends = [_until_end(wire, name, value, 0) for wire in wires_of(self._rig(fault))]
 
         def undo() -> None:
-            for wire in wires:
-                setattr(wire, name, 0)
+            for end in ends:
+                end()
 
         return undo
 
@@ -216,10 +206,9 @@ class Injector:
 
     def _input_open(self, fault: Fault) -> Callable[[], None]:
         rig = self._rig(fault)
-        rig.interlock_ok = False
         if fault.duration_ms >= SEEN_MS_MIN and rig.restart_at_ms is None and not rig.hung:
             self.watch.must_be_off(rig.name, fault.at_ms + ALARM_MS_MAX, "its input had opened")
-        return lambda: setattr(rig, "interlock_ok", True)
+        return _until_end(rig, "interlock_ok", False, True)
 
     # strangers on the line
 

@@ -29,6 +29,7 @@ ALARM_MS_MAX = 300
 OTHER_PATH_MS = 2000
 # A sensor or BMS that lies is found out by the other measurement (docs/fmea.md).
 LIE_MS_MAX = 3000
+LIES = {"sensor_frozen", "sensor_offset", "bms_stuck", "bms_late", "bms_corrupt", "bms_silent"}
 CELL_TOLERANCE_V = 0.025
 CELL_MS_MAX = 2500
 CURRENT_SHARE_MAX = 1.2
@@ -224,8 +225,7 @@ class Watch:
             return
         if state.cells_since_ms is None:
             state.cells_since_ms = now_ms
-        limit_ms = CELL_MS_MAX + (LIE_MS_MAX if self._lied(state, now_ms) else 0)
-        if now_ms - state.cells_since_ms > limit_ms and not state.has_no_way_to_stop:
+        if self._for_too_long(state, state.cells_since_ms, CELL_MS_MAX, now_ms):
             self._say("cell_outside_limits", rig, now_ms,
                       f"cells at {min(cells_v):.3f} to {max(cells_v):.3f} V, limits {low_v:.3f} "
                       f"to {high_v:.3f} V, at {current_a:.1f} A for "
@@ -235,17 +235,17 @@ class Watch:
         """Judge a true pack current that is above the credential's."""
         if state.current_since_ms is None:
             state.current_since_ms = now_ms
-        limit_ms = CURRENT_MS_MAX + (LIE_MS_MAX if self._lied(state, now_ms) else 0)
-        if now_ms - state.current_since_ms > limit_ms and not state.has_no_way_to_stop:
+        if self._for_too_long(state, state.current_since_ms, CURRENT_MS_MAX, now_ms):
             self._say("current_above_limit", rig, now_ms,
                       f"{rig.plant.pack.current_a:.1f} A, limit {state.current_a_max:.1f} A, for "
                       f"{now_ms - state.current_since_ms} ms")
 
     @staticmethod
-    def _lied(state: ElementState, now_ms: int) -> bool:
-        lies = {"sensor_frozen", "sensor_offset", "bms_stuck", "bms_late", "bms_corrupt",
-                "bms_silent"}
-        return bool(state.faults & lies) or now_ms - state.lied_ms < LIE_MS_MAX
+    def _for_too_long(state: ElementState, since_ms: int, limit_ms: int, now_ms: int) -> bool:
+        """Return True when an element could, and should, have ended what began at since_ms."""
+        lied = bool(state.faults & LIES) or now_ms - state.lied_ms < LIE_MS_MAX
+        return (now_ms - since_ms > limit_ms + (LIE_MS_MAX if lied else 0)
+                and not state.has_no_way_to_stop)
 
 
 def _power(rig: Rig) -> str:

@@ -94,7 +94,7 @@ class CampaignPanel:
         site = self.site
         self.aggregator = aggregator = Aggregator(
             self.authorities, ledger, self._rng.randbytes,
-            lambda name, _: (site.profiles[name], site.rig(name).zone, "campaign"),
+            site.enrolment("campaign"),
             self._interval_ms, keyring=Keyring(self.authorities.party, self._known, None))
         aggregator.target = lambda unix_ms: self._target(unix_ms - self.clock_step_ms)
         aggregator.response = self._response

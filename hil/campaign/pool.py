@@ -16,7 +16,9 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, Protocol
 
+from element.protocol.errors import BusError
 from hil.bench.provenance import commit_of
+from hil.bench.site import Paths
 from hil.campaign.case import Case, draw_case
 from hil.campaign.image import build_image
 from hil.campaign.trial import Outcome, run_case
@@ -42,13 +44,8 @@ class Promise(Protocol):
         ...
 
 
-class ClusterError(RuntimeError):
+class ClusterError(BusError):
     """A cluster that cannot be used; the text says what to do."""
-
-
-def checkout() -> Path:
-    """Return the folder of the code that runs here."""
-    return Path(__file__).resolve().parents[2]
 
 
 def run_seed(scenario: dict[str, Any], seed: int, root: str | None = None) -> Outcome:
@@ -134,11 +131,12 @@ def on_cluster(scenario: ScenarioModel, seeds: range, address: str,
     try:
         from distributed import Client
     except ImportError as error:
-        raise ClusterError("Dask is not installed: pip install 'cellwall[cluster]'") from error
+        raise ClusterError("Dask is not installed",
+                           "\n  next: pip install 'cellwall[cluster]'") from error
     try:
         client = Client(address, timeout=CONNECT_S, set_as_default=False)
     except (OSError, TimeoutError, ValueError) as error:
-        raise ClusterError(f"no Dask scheduler at {address}: {error}\n  next: start one with "
+        raise ClusterError("no Dask scheduler", f"{address}: {error}\n  next: start one with "
                            "`dask scheduler`, and `dask worker ADDRESS` on every machine"
                            ) from error
     try:
@@ -154,15 +152,18 @@ def on_cluster(scenario: ScenarioModel, seeds: range, address: str,
 
 def _code_here() -> str:
     """Return the commit that a worker runs."""
-    return commit_of(checkout())
+    return commit_of(Paths.of_checkout(Path()).firmware)
 
 
 def _same_code(commits: dict[str, str], address: str) -> None:
     """Raise ClusterError for a cluster without workers, or with one that runs other code."""
     if not commits:
-        raise ClusterError(f"the cluster at {address} has no workers: `dask worker {address}`")
+        raise ClusterError("the cluster has no workers",
+                           f"{address}\n  next: dask worker {address}")
     here = _code_here()
     for worker, commit in commits.items():
         if commit != here:
-            raise ClusterError(f"worker {worker} runs commit {commit}, this is {here}: "
-                               "a result would not say what it is of")
+            raise ClusterError("the cluster runs other code",
+                               f"worker {worker} runs commit {commit}, this is {here}\n  next: "
+                               "the same commit everywhere, or results do not say what they "
+                               "are of")

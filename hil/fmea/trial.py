@@ -83,7 +83,7 @@ class Trial:
         self.aggregator = Aggregator(
             self.authorities,
             Ledger.at(folder / "ledger.db"), seeds.stream("panel").randbytes,
-            lambda name, _: (site.profiles[name], site.rig(name).zone, "trial"), record_every_ms)
+            site.enrolment("trial"), record_every_ms)
         self.clock = VirtualClock(site.rigs, self.aggregator, START_UNIX_MS)
         self.aggregator.add_port(self.rig.name, self.clock.sender(self.rig))
         self._rating_mw = round(self.rig.rating_w * 1000)

@@ -32,6 +32,7 @@ from host_tools.identity.issuer import Authorities
 from host_tools.ledger.dispatches import Dispatch
 from host_tools.ledger.store import Ledger
 from host_tools.panel.config import ARMED_START_MS
+from host_tools.provision.stopped import StoppedError
 from host_tools.support.controller import Support
 from host_tools.support.modes import Measurement, Nominal
 
@@ -86,7 +87,7 @@ class FrequencyBench:
         site = self._site
         self._aggregator = Aggregator(
             authorities, Ledger.at(folder / "ledger.db"), seeds.stream("panel").randbytes,
-            lambda name, _: (site.profiles[name], site.rig(name).zone, "frequency"), 60_000,
+            site.enrolment("frequency"), 60_000,
             policy=Policy(ramp_bp_per_s=(
                 (codes.SERVICE_FREQUENCY, product.ramp_pct_per_s * 100),)))
         self._clock: Clock = make_clock(clock)(site, self._aggregator)
@@ -99,6 +100,7 @@ class FrequencyBench:
         self._power_mw: int | None = None
         self._end_ms = 0
         self._stopped = False
+        self._begin_ms, self._energy_j = READY_MS, 0.0  # of the sample under way
         self._fine: list[tuple[int, float]] = []
         self._late_ms = 0
         self.response = Response(product, trace, clock, seed, contract_w, model)
@@ -149,7 +151,7 @@ class FrequencyBench:
     def run(self, progress: Callable[[int, int], None] = lambda done_s, total_s: None) -> Response:
         """Run the trace and judge it; the elements are at zero and gone afterwards.
 
-        Raises BusError when an element was not found, or when it was stopped.
+        Raises BusError when an element was not found, StoppedError when it was stopped.
         """
         clock = self._clock
         end_ms = READY_MS + self._trace.duration_ms
@@ -172,7 +174,7 @@ class FrequencyBench:
             clock.stop()
             self._aggregator.ledger.close()
         if self._stopped:
-            raise BusError("frequency run stopped", "the elements went to zero first")
+            raise StoppedError("the elements went to zero first", "run again")
         self._judge()
         return self.response
 

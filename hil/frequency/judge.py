@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 
 from hil.frequency.products import OVERSHOOT_PCT_MAX, Product
 from hil.frequency.traces import Step
+from hil.metrics.tracking import step_response
 
 FloatArray = NDArray[np.float64]
-START_SHARE = 0.05
 FULL_SHARE = 0.95
 # Settled: within 5 % of the step, and not finer than 1.5 % of the contract: 1 mHz of a meter's
 # step is 1 % of it on the steepest curve.
@@ -52,24 +52,12 @@ def judge_step(time_ms: FloatArray, power_w: FloatArray, step: Step, asked_w: fl
     if not before.any() or not during.any():
         raise ValueError(f"the step at {step.at_ms} ms was not recorded")
     base_w = float(power_w[before].mean())
-    elapsed = time_ms[during] - step.at_ms
-    progress = (power_w[during] - base_w) / (asked_w - base_w)
     size_w = abs(asked_w - base_w)
     band = max(SETTLED_SHARE, SETTLED_CONTRACT_SHARE * contract_w / size_w)
-    outside = np.flatnonzero(np.abs(progress - 1.0) > band)
-    settled: float | None = float(elapsed[0])
-    if outside.size:
-        last = int(outside[-1]) + 1
-        settled = float(elapsed[last]) if last < elapsed.size else None
-    return StepResult(step, asked_w, _first(elapsed, progress >= START_SHARE),
-                      _first(elapsed, progress >= 1.0 - max(band, 1.0 - FULL_SHARE)),
-                      max(0.0, 100.0 * (float(progress.max()) - 1.0) * size_w / contract_w),
-                      settled)
-
-
-def _first(elapsed: FloatArray, mask: NDArray[np.bool_]) -> float | None:
-    hits = np.flatnonzero(mask)
-    return float(elapsed[hits[0]]) if hits.size else None
+    found = step_response(time_ms[during], power_w[during], step.at_ms, base_w, asked_w,
+                          1.0 - max(band, 1.0 - FULL_SHARE), band)
+    return StepResult(step, asked_w, found.first_movement_ms, found.reached_ms,
+                      found.overshoot_pct * size_w / contract_w, found.settled_ms)
 
 
 def limits_of(product: Product, results: list[StepResult]) -> list[dict[str, Any]]:

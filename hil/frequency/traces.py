@@ -1,8 +1,6 @@
 """What the grid's frequency does: steps of a test, a generated day, or a measured CSV."""
 
-import csv
 from dataclasses import dataclass, field
-from math import isfinite
 from pathlib import Path
 from random import Random
 
@@ -10,12 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hil.frequency.products import Product
-from hil.signals.csv_source import SignalError
+from hil.signals.csv_source import SignalError, header_of, number_in, read_text, rows_of
 
 HOLD_MS = 12_000
 # Steps come at different moments of the meter's, the panel's and the elements' cycles.
 PHASES_MS = (0, 37, 71, 13, 94, 53)
 LEAD_IN_MS = 5000
+# A day at 20 Hz, as performance monitoring keeps it, and no more.
 ROWS_MAX = 2_000_000
 FILE_BYTES_MAX = 256 * 1024 * 1024
 HZ_MIN, HZ_MAX = 40.0, 70.0
@@ -105,25 +104,20 @@ def load_trace(path: Path, column: str | None, nominal_mhz: int) -> Trace:
     column: its name; without one the first whose values are all between 40 and 70. Raises
     SignalError saying what is wrong and what to do.
     """
-    name = path.name
-    try:
-        if path.stat().st_size > FILE_BYTES_MAX:
-            raise SignalError(name, "the file is too large", "Cut it into shorter traces.")
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.reader(file)
-            header = [one.strip() for one in next(reader, [])]
-            rows = [row for _, row in zip(range(ROWS_MAX), reader, strict=False) if row]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise SignalError(name, f"cannot be read: {error}", "Give a CSV file.") from error
+    name = str(path)
+    numbered = rows_of(name, read_text(path, FILE_BYTES_MAX), ROWS_MAX)
+    header = header_of(name, numbered)
+    rows = list(numbered)
     if len(header) < 2 or len(rows) < 2:
         raise SignalError(name, "no trace in it", "Give a header, and rows of seconds and Hz.")
     index = _column(name, header, rows, column)
     times, values = _numbers(name, rows, header, index)
-    return Trace(f"{name}:{header[index]}", (times - times[0]) * 1000,
+    return Trace(f"{path.name}:{header[index]}", (times - times[0]) * 1000,
                  values * 1000 - nominal_mhz)
 
 
-def _column(name: str, header: list[str], rows: list[list[str]], wanted: str | None) -> int:
+def _column(name: str, header: list[str], rows: list[tuple[int, list[str]]],
+            wanted: str | None) -> int:
     if wanted is not None:
         if wanted not in header[1:]:
             raise SignalError(name, f"no column {wanted!r}",
@@ -132,7 +126,7 @@ def _column(name: str, header: list[str], rows: list[list[str]], wanted: str | N
     for index in range(1, len(header)):
         sample = rows[:: max(1, len(rows) // 100)]
         try:
-            if all(HZ_MIN < float(row[index]) < HZ_MAX for row in sample):
+            if all(HZ_MIN < float(cells[index]) < HZ_MAX for _, cells in sample):
                 return index
         except (ValueError, IndexError):
             continue
@@ -140,21 +134,16 @@ def _column(name: str, header: list[str], rows: list[list[str]], wanted: str | N
                       "Name it: FILE.csv:COLUMN.")
 
 
-def _numbers(name: str, rows: list[list[str]], header: list[str], index: int
+def _numbers(name: str, rows: list[tuple[int, list[str]]], header: list[str], index: int
              ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return times in s and values in Hz. Raises SignalError naming the row."""
     times, values = np.empty(len(rows)), np.empty(len(rows))
-    for number, row in enumerate(rows):
-        try:
-            time_s, value = float(row[0]), float(row[index])
-        except (ValueError, IndexError) as error:
-            raise SignalError(name, "not a number", "Mend the row or cut it off.", number + 2,
-                              header[index]) from error
-        if not isfinite(time_s) or not HZ_MIN < value < HZ_MAX:
+    for number, (row, cells) in enumerate(rows):
+        times[number] = number_in(name, row, header[0], cells, 0)
+        values[number] = value = number_in(name, row, header[index], cells, index)
+        if not HZ_MIN < value < HZ_MAX:
             raise SignalError(name, f"{value:g} is no grid frequency in Hz",
-                              "Check the column and its unit.", number + 2, header[index])
-        times[number], values[number] = time_s, value
-    if not (np.diff(times) > 0).all():
-        at = int(np.flatnonzero(np.diff(times) <= 0)[0]) + 3
-        raise SignalError(name, "time does not rise", "Sort the rows.", at, header[0])
+                              "Check the column and its unit.", row, header[index])
+        if number and times[number] <= times[number - 1]:
+            raise SignalError(name, "time does not rise", "Sort the rows.", row, header[0])
     return times, values

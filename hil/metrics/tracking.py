@@ -54,25 +54,26 @@ class StepResponse:
     """Hold the times from the command, None for what did not happen in the record.
 
     first_movement_ms: the power has left its start by 5 % of the step, towards the target.
-    reached_90_ms: 90 % of the step is covered. overshoot_pct: the most the power went beyond
-    the target, percent of the step, 0 for none. settled_ms: the first sample after which it
-    stays within 5 % of the step around the target.
+    reached_ms: the share of the step that was asked for is covered. overshoot_pct: the most the
+    power went beyond the target, percent of the step, 0 for none. settled_ms: the first sample
+    after which it stays within the share of the step that was asked for around the target.
     """
 
     first_movement_ms: float | None
-    reached_90_ms: float | None
+    reached_ms: float | None
     overshoot_pct: float
     settled_ms: float | None
 
 
 def step_response(
-    time_ms: FloatArray, power: FloatArray, command_ms: float, start: float, target: float
+    time_ms: FloatArray, power: FloatArray, command_ms: float, start: float, target: float,
+    reached_share: float = REACHED_SHARE, settled_share: float = SETTLED_SHARE,
 ) -> StepResponse:
     """Judge the answer to a setpoint that went from start to target at command_ms.
 
-    Samples before command_ms are ignored; times are those of samples, so their resolution is
-    the sampling interval. Raises ValueError for unusable arrays, no step, or no sample after
-    the command.
+    reached_share, settled_share: of the step. Samples before command_ms are ignored; times are
+    those of samples, so their resolution is the sampling interval. Raises ValueError for unusable
+    arrays, no step, or no sample after the command.
     """
     times = np.asarray(time_ms, dtype=np.float64)
     measured = np.asarray(power, dtype=np.float64)
@@ -87,14 +88,14 @@ def step_response(
         raise ValueError(f"no sample at or after {command_ms} ms")
     elapsed = times[after] - command_ms
     progress = (measured[after] - start) / (target - start)
-    outside = np.flatnonzero(np.abs(progress - 1.0) > SETTLED_SHARE)
+    outside = np.flatnonzero(np.abs(progress - 1.0) > settled_share)
     settled: float | None = float(elapsed[0])
     if outside.size:
         last = int(outside[-1])
         settled = float(elapsed[last + 1]) if last + 1 < elapsed.size else None
     return StepResponse(
         first_movement_ms=_first(elapsed, progress >= MOVED_SHARE),
-        reached_90_ms=_first(elapsed, progress >= REACHED_SHARE),
+        reached_ms=_first(elapsed, progress >= reached_share),
         overshoot_pct=max(0.0, float(progress.max() - 1.0) * 100.0),
         settled_ms=settled,
     )

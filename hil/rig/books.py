@@ -5,10 +5,8 @@ instrument has said is missing: a second without a reading of the meter is no ro
 without a meter of its own has the power that its telemetry says, or none.
 """
 
-import csv
 import math
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -36,27 +34,6 @@ class RigRecording(Recording):
         """Return the indexes of the rows of a phase that the meter has told of."""
         known = ~np.isnan(np.array(self.response_w, dtype=np.float64))
         return np.flatnonzero((np.array(self.phase) == name) & known)
-
-    def write_csv(self, path: Path) -> None:
-        """Write the rows as the bench does; what is not known is an empty cell."""
-        def cell(value: float, decimals: int = 1) -> str:
-            return "" if math.isnan(value) else f"{value:.{decimals}f}"
-
-        header = ["t_s", "phase", "target_w", "response_w", "load_w", "shortfall_w"]
-        for name in self.elements:
-            header += [f"{name}_asked_w", f"{name}_power_w", f"{name}_soc_pct"]
-        with path.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            writer.writerow(header)
-            for row, phase in enumerate(self.phase):
-                if math.isnan(self.response_w[row]):
-                    continue
-                cells = [str(row), phase, cell(self.target_w[row]), cell(self.response_w[row]),
-                         cell(self.load_w[row]), cell(self.shortfall_w[row])]
-                for trace in self.elements.values():
-                    cells += [cell(trace.asked_w[row]), cell(trace.power_w[row]),
-                              cell(trace.soc_pct[row], 2)]
-                writer.writerow(cells)
 
 
 @dataclass

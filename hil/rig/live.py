@@ -180,7 +180,7 @@ class VirtualLive(LiveBench):
         self.aggregator = Aggregator(
             Authorities.make(seeds.stream("authorities").randbytes),
             Ledger.at(self._folder / "ledger.db"), seeds.stream("panel").randbytes,
-            lambda name, _: (site.profiles[name], site.rig(name).zone, "tenant-1"),
+            site.enrolment("tenant-1"),
             scenario.record_interval_s * 1000)
         self._clock = make_clock("virtual")(site, self.aggregator)
         self._clock.start()

@@ -18,10 +18,10 @@ from element.protocol.errors import BusError, Error
 from hil.bench.bench_key import bench_key
 from hil.bench.provenance import commit_of, firmware_sha256, host_of
 from hil.bench.run import phase_signal
-from hil.bench.session import STATEMENTS_FOLDER, Options, with_hours
+from hil.bench.session import STATEMENTS_FOLDER, Options, clear_results, with_hours
 from hil.bench.site import Paths
 from hil.report.files import RESULTS_FILE
-from hil.report.signature import SIGNATURE_FILE, SUMS_FILE, sign_run
+from hil.report.signature import sign_run
 from hil.report.write import write_report
 from hil.rig.boards import BoardIdentity, BoardLine, check_credential, enrol_seat, identify
 from hil.rig.books import Books
@@ -235,7 +235,7 @@ class RigSession:
     def _run_and_judge(self, header: dict[str, Any], journal: Journal
                        ) -> tuple[dict[str, Any], BusError | None]:
         out = self._out
-        _clear(out)
+        clear_results(out)
         began_unix_ms = time.time_ns() // 1_000_000
         run, aggregator = self._make_run(journal)
         header |= {"start_unix_ms": run.start_unix_ms, "signal": run.signal_name}
@@ -325,14 +325,3 @@ class RigSession:
         except Error:
             return None
         return None if before is None or after is None else after - before
-
-
-def _clear(out: Path) -> None:
-    """Make the folder of a run, without what an earlier one left there."""
-    out.mkdir(parents=True, exist_ok=True)
-    for old in ("ledger.db", "boards", STATEMENTS_FOLDER, SUMS_FILE, SIGNATURE_FILE):
-        path = out / old
-        if path.is_dir():
-            shutil.rmtree(path)
-        elif path.exists():
-            path.unlink()

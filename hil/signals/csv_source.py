@@ -73,7 +73,7 @@ def parse_signal_spec(spec: str) -> tuple[Path, str | None]:
 def csv_columns(path: Path | str) -> list[str]:
     """Return the names of the signal columns, without the time. Raises SignalError."""
     file = str(path)
-    header = _header(file, _rows(file, _read_text(Path(path))))
+    header = header_of(file, rows_of(file, read_text(Path(path))))
     _find_column(file, header, None)
     return header[1:]
 
@@ -87,19 +87,19 @@ def load_csv(path: Path | str, column: str | None = None, unit_pct: float = 100.
     if not unit_pct > 0.0 or not isfinite(unit_pct):
         raise ValueError(f"unit_pct {unit_pct} must be above 0")
     file = str(path)
-    rows = _rows(file, _read_text(Path(path)))
-    header = _header(file, rows)
+    rows = rows_of(file, read_text(Path(path)))
+    header = header_of(file, rows)
     index = _find_column(file, header, column)
     name = header[index] or f"column {index + 1}"
     times_ms: list[int] = []
     values: list[float] = []
     for row, cells in rows:
-        time_s = _number(file, row, header[0] or "time", cells, 0)
+        time_s = number_in(file, row, header[0] or "time", cells, 0)
         if abs(time_s) > TIME_S_MAX:
             raise SignalError(file, f"time {time_s:g} s", "Give seconds.", row, header[0])
         times_ms.append(round(time_s * 1000.0))
         _check_time(file, row, header[0] or "time", times_ms)
-        value = _number(file, row, name, cells, index)
+        value = number_in(file, row, name, cells, index)
         if abs(value) > unit_pct:
             raise SignalError(
                 file,
@@ -116,15 +116,16 @@ def load_csv(path: Path | str, column: str | None = None, unit_pct: float = 100.
     return Signal(times_ms[1] - times_ms[0], values, f"{Path(path).name}:{name}")
 
 
-def _read_text(path: Path) -> str:
+def read_text(path: Path, bytes_max: int | None = None) -> str:
     """Return the file as text; UTF-8 with or without BOM, and UTF-16 with BOM."""
     file = str(path)
+    bytes_max = FILE_BYTES_MAX if bytes_max is None else bytes_max
     try:
         size_bytes = path.stat().st_size
-        if size_bytes > FILE_BYTES_MAX:
+        if size_bytes > bytes_max:
             raise SignalError(
                 file,
-                f"{size_bytes} bytes, more than {FILE_BYTES_MAX}",
+                f"{size_bytes} bytes, more than {bytes_max}",
                 "Cut it to the columns and hours you need.",
             )
         data = path.read_bytes()
@@ -139,8 +140,10 @@ def _read_text(path: Path) -> str:
         raise SignalError(file, "text is not UTF-8", "Save as CSV UTF-8.", row) from error
 
 
-def _rows(file: str, text: str) -> Iterator[tuple[int, list[str]]]:
+def rows_of(file: str, text: str, rows_max: int | None = None
+            ) -> Iterator[tuple[int, list[str]]]:
     """Yield (row number from 1, cells); blank rows are allowed at the end only."""
+    rows_max = ROWS_MAX if rows_max is None else rows_max
     first = text.partition("\n")[0]
     delimiter = max(",;\t", key=first.count)
     blank_row = None
@@ -148,8 +151,8 @@ def _rows(file: str, text: str) -> Iterator[tuple[int, list[str]]]:
     row = 0
     try:
         for row, cells in enumerate(reader, start=1):
-            if row > ROWS_MAX:
-                raise SignalError(file, f"more than {ROWS_MAX} rows", "Cut the file.", row)
+            if row > rows_max:
+                raise SignalError(file, f"more than {rows_max} rows", "Cut the file.", row)
             if not any(cell.strip() for cell in cells):
                 blank_row = blank_row or row
                 continue
@@ -164,7 +167,7 @@ def _rows(file: str, text: str) -> Iterator[tuple[int, list[str]]]:
         ) from error
 
 
-def _header(file: str, rows: Iterator[tuple[int, list[str]]]) -> list[str]:
+def header_of(file: str, rows: Iterator[tuple[int, list[str]]]) -> list[str]:
     """Take the first row that is not blank, stripped, or raise SignalError for none."""
     for _row, cells in rows:
         return [cell.strip() for cell in cells]
@@ -173,7 +176,7 @@ def _header(file: str, rows: Iterator[tuple[int, list[str]]]) -> list[str]:
 
 def _find_column(file: str, header: list[str], column: str | None) -> int:
     """Return the index of the wanted column; index 0 is the time and never a signal."""
-    if _is_number(header[0]):
+    if _isnumber_in(header[0]):
         raise SignalError(
             file, "row 1 holds numbers", "Let row 1 name the columns, time first.", 1
         )
@@ -193,7 +196,7 @@ def _find_column(file: str, header: list[str], column: str | None) -> int:
     raise SignalError(file, problem, f"Choose one of: {shown}.", 1, column)
 
 
-def _is_number(text: str) -> bool:
+def _isnumber_in(text: str) -> bool:
     try:
         float(text)
     except ValueError:
@@ -201,7 +204,7 @@ def _is_number(text: str) -> bool:
     return True
 
 
-def _number(file: str, row: int, column: str, cells: list[str], index: int) -> float:
+def number_in(file: str, row: int, column: str, cells: list[str], index: int) -> float:
     """Return the number in a cell or raise SignalError for a gap, text, NaN or infinity."""
     text = cells[index].strip() if index < len(cells) else ""
     if not text:

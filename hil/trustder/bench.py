@@ -113,7 +113,7 @@ class HomeBench:
         self.aggregator = Aggregator(
             Authorities.make(seeds.stream("authorities").randbytes),
             Ledger.at(folder / "ledger.db"), seeds.stream("panel").randbytes,
-            lambda name, _: (site.profiles[name], site.rig(name).zone, "home"))
+            site.enrolment("home"))
         self.clock = VirtualClock(site.rigs, self.aggregator, START_UNIX_MS)
         self.aggregator.add_port(self.rig.name, self.clock.sender(self.rig))
         self.aggregator.order = self._order

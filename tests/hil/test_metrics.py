@@ -60,7 +60,7 @@ def test_step_response_by_hand() -> None:
     power[time_ms < 1000.0] = 777.0  # Before the command: must not count.
     result = step_response(time_ms, power, 1000.0, 0.0, 1000.0)
     assert result.first_movement_ms == 400.0
-    assert result.reached_90_ms == 1200.0
+    assert result.reached_ms == 1200.0
     assert result.overshoot_pct == pytest.approx(10.0)
     assert result.settled_ms == 1800.0
 
@@ -70,10 +70,10 @@ def test_step_response_down_and_incomplete() -> None:
     time_ms = np.arange(0.0, 1000.0, 100.0)
     falling = np.maximum(-500.0, -time_ms)
     result = step_response(time_ms, falling, 0.0, 0.0, -500.0)
-    assert (result.first_movement_ms, result.reached_90_ms) == (100.0, 500.0)
+    assert (result.first_movement_ms, result.reached_ms) == (100.0, 500.0)
     assert (result.overshoot_pct, result.settled_ms) == (0.0, 500.0)
     half = step_response(time_ms, falling, 0.0, 0.0, -2000.0)
-    assert (half.reached_90_ms, half.settled_ms) == (None, None)
+    assert (half.reached_ms, half.settled_ms) == (None, None)
     stuck = step_response(time_ms, np.zeros(10), 0.0, 0.0, 100.0)
     assert stuck.first_movement_ms is None
     there = step_response(time_ms, np.full(10, 100.0), 200.0, 0.0, 100.0)
