@@ -90,6 +90,7 @@ def test_a_bms_that_says_55_where_30_is_usable(tmp_path: Path, micropython: Path
     assert min(cells) > 0.0
 
 
+@pytest.mark.whole
 def test_an_imbalanced_pack_ends_with_its_weakest_cell(tmp_path: Path, micropython: Path) -> None:
     trial = Emptying(scenario(soc_pct=50, cells_soc_spread_pct=9, **NMC), 5, tmp_path / "trial")
     spread = trial.rig.plant.pack.cell_soc()
@@ -119,6 +120,7 @@ def test_a_bms_that_drifts_is_flagged_before_its_error_is_dispatched(
     assert min(trial.rig.plant.pack.cell_soc()) >= 0.11
 
 
+@pytest.mark.whole
 def test_a_sound_bms_is_not_doubted(tmp_path: Path, micropython: Path) -> None:
     trial = Emptying(scenario(soc_pct=60), 6, tmp_path / "trial")
     seen = trial.empty()

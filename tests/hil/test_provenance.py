@@ -80,8 +80,7 @@ def test_machine_is_named_where_it_says_so(tmp_path: Path,
 
 
 def _sampler() -> Sampler:
-    meter = SimpleNamespace(sample=lambda *_: None, window_mw=lambda: 0)
-    site = SimpleNamespace(rigs=[], meter=meter, load=SimpleNamespace(power_w=lambda _: 0.0))
+    site = SimpleNamespace(rigs=[], read_meter=lambda *_: (0.0, 0))
     return Sampler(site, SimpleNamespace(last_split=None))  # type: ignore[arg-type]
 
 

@@ -249,6 +249,7 @@ def at_power(panel: Panel) -> int:
     raise AssertionError(panel.telemetry[-1:])
 
 
+@pytest.mark.whole
 def test_commands_and_a_session_share_the_cable_on_the_way_to_the_repl(
         enrolled: tuple[Path, Path], tmp_path: Path) -> None:
     with at_work(enrolled, tmp_path) as (pico, site):

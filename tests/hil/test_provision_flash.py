@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import cbor2
+import pytest
 
 from hil.bench.rp2040.littlefs_image import add_files, read_files
 from host_tools.provision.build import build_firmware
@@ -52,6 +53,7 @@ def again(pico: TappedPico, checkout: Path) -> Flashed:
     return done
 
 
+@pytest.mark.whole
 def test_a_board_from_blank_over_a_power_cut_to_an_identity(tmp_path: Path) -> None:
     checkout = checkout_in(tmp_path / "checkout")
     firmware = build_firmware(checkout, BOARD)

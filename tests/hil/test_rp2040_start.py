@@ -13,8 +13,10 @@ START_US_MAX = 4_000_000
 ADC = (2048, 0, 0, 0, 876)
 
 
-@pytest.mark.parametrize("noise", [b"\x03", b"\r\x03\x03", bytes(range(256))],
-                         ids=["ctrl-c", "mpremote", "every-byte"])
+@pytest.mark.parametrize("noise", [
+    pytest.param(b"\x03", id="ctrl-c", marks=pytest.mark.whole),
+    pytest.param(b"\r\x03\x03", id="mpremote", marks=pytest.mark.whole),
+    pytest.param(bytes(range(256)), id="every-byte")])
 def test_no_byte_of_the_panel_ends_a_start_in_a_repl(tmp_path: Path, noise: bytes) -> None:
     build = Build.of_checkout()
     flash = tmp_path / "flash.bin"

@@ -277,6 +277,7 @@ def test_a_bad_line_is_ridden_through(tmp_path: Path, micropython: Path) -> None
     assert prepared.rig.stage.faults.hit_count > 50
 
 
+@pytest.mark.whole
 @pytest.mark.xdist_group("waiting")
 def test_real_time_has_a_third_line(tmp_path: Path, micropython: Path) -> None:
     short = scenario(tmp_path, "sunspec")
