@@ -15,12 +15,15 @@ _module: list[object] = [None]
 
 
 # Files that one worker runs: two emulated boards at once would crawl, and what mostly waits for
-# clocks and processes leaves the processor to the others.
-EMULATOR = ("test_rp2040", "test_provision")
-WAITING = (
-    "test_cable", "test_console_command", "test_flash", "test_instruments", "test_panel_mqtt",
-    "test_panel_postgres", "test_panel_service", "test_recursion_service", "test_replay_lines",
-    "test_rig_", "test_stopped", "test_support_on_building")
+# clocks and processes leaves the processor to the others. The tests of a cable wait as well, but
+# for nothing that another could disturb.
+GROUPS = {
+    "emulator": ("test_rp2040", "test_provision"),
+    "cables": ("test_cable", "test_console_command", "test_flash", "test_stopped"),
+    "waiting": ("test_instruments", "test_panel_mqtt", "test_panel_postgres",
+                "test_panel_service", "test_recursion_service", "test_replay_lines", "test_rig_",
+                "test_support_on_building"),
+}
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -35,7 +38,7 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Make the groups, and leave long campaigns to `make nightly`."""
     for item in items:
-        for group, names in (("emulator", EMULATOR), ("waiting", WAITING)):
+        for group, names in GROUPS.items():
             if item.path.name.startswith(names):
                 item.add_marker(pytest.mark.xdist_group(group))
     long = [] if WHOLE else [one for one in items if one.get_closest_marker("whole")]

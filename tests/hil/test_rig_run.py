@@ -16,6 +16,7 @@ from tests.hil.line_process import until
 from tests.hil.rig_process import SCENARIO, RigProcess
 
 RUN_S_MAX = 120.0
+SHORT_LOSSES = ("pcc", "power-1", "power-2", "bank", "meter-1", "bms-break")
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +72,7 @@ def test_a_run_bears_short_losses_and_is_replayed_without_the_rig(rig: RigProces
     _in_regulation(rig, host)
     locked = rig.hil("locks")
     assert locked.wait(RUN_S_MAX) == 0 and "hil run bench" in rig.said("out.txt")
-    for names in (("pcc", "power-1", "bank"), ("place-2",)):
+    for names in (SHORT_LOSSES, ("place-2",)):
         for plugged in (False, True):
             for name in names:
                 rig.plug(name, plugged)
@@ -82,7 +83,7 @@ def test_a_run_bears_short_losses_and_is_replayed_without_the_rig(rig: RigProces
     assert code == (0 if results["passed"] else 1)
     assert not results["aborted"] and results["statements"]["failed"] == 0
     lost = {one["name"]: one for one in results["rig"]["losses"]}
-    assert {"pcc", "power-1", "bank", "place-2"} <= set(lost)
+    assert {*SHORT_LOSSES, "place-2"} <= set(lost)
     assert all(one["back_s"] > one["lost_s"] and not one["stopped"] for one in lost.values())
     wall, cabinet = results["elements"]
     assert wall["metered_mwh"] is not None and wall["segments"][0]["e1_pct"] is not None
@@ -140,7 +141,9 @@ def test_a_killed_host_leaves_nothing_on(rig: RigProcess) -> None:
     assert "left by a dead process" in rig.said("out.txt")
 
 
-@pytest.mark.parametrize("name", ["pcc", pytest.param("watchdog", marks=pytest.mark.whole)])
+@pytest.mark.parametrize("name", [
+    "pcc", *(pytest.param(name, marks=pytest.mark.whole)
+             for name in ("watchdog", "place-1", "bank", "power-2"))])
 def test_a_lasting_loss_stops_the_rig_and_is_named(rig: RigProcess, name: str) -> None:
     out = rig.folder / f"lost-{name}"
     host = _run(rig, "--out", str(out))
@@ -216,3 +219,34 @@ def test_events_happen_on_the_rig_and_are_measured(rig: RigProcess) -> None:
     assert fire["safe_after_ms"] <= 2000 and freed["orders"] == 1
     assert results["rig"]["losses"] == []  # what is done on purpose is no loss
     assert results["statements"]["failed"] == 0
+
+
+@pytest.mark.whole
+def test_a_case_is_run_many_times_and_says_how_often_it_passed(rig: RigProcess) -> None:
+    out = rig.folder / "many"
+    host = _run(rig, "--count", "2", "--out", str(out), "--json")
+    assert host.wait(2 * RUN_S_MAX) == 0, rig.said()
+    said = json.loads(rig.said("out.txt"))
+    cases = {one["name"]: one for one in said["cases"]}
+    assert said["runs"] == 2 and all(one["verdict"] == "pass" for one in said["cases"])
+    assert cases["silent.safe_after_ms"]["value_max"] is None  # a limit of its own judges it
+    assert (out / "junit.xml").read_text(encoding="utf-8").count("<testsuite ") == 2
+    assert all(load_results(out / f"run-{number}")["passed"] for number in (1, 2))
+    rig.until_off()
+
+
+@pytest.mark.whole
+def test_virtual_time_real_time_and_the_rig_side_by_side(rig: RigProcess) -> None:
+    out = rig.folder / "parity"
+    host = rig.hil("parity", str(rig.folder / "scenario.yaml"), "--rig", str(rig.rig),
+                   "--out", str(out), "--json")
+    assert host.wait(3 * RUN_S_MAX) == 0, rig.said()
+    said = json.loads(rig.said("out.txt"))
+    runs = {label: load_results(out / label) for label in ("virtual", "real", "rig")}
+    assert [one["clock"] for one in runs.values()] == ["virtual", "real", "real"]
+    assert [one["rig"]["kind"] for one in runs.values()] == [
+        "virtual bench", "real-time bench", "demo"]
+    row = next(one for one in said["rows"] if one["name"].endswith("regulation.e1_pct"))
+    print(row)
+    assert (out / "parity.html").exists()
+    rig.until_off()
