@@ -2,16 +2,19 @@
 
 import os
 import shutil
+import sys
 from collections.abc import Iterator
 
 from hil.benchmarks.registry import Context, Measure, benchmark
 from hil.campaign.campaign import Campaign
 from hil.campaign.pool import in_processes
+from hil.campaign.trial import Outcome
 from hil.scenarios.load import find_scenario, load_scenario
 
 SPEED_SEEDS = 24
 SEEDS = 1000
 FIRST_SEED = 1
+TOLD_SEEDS = 50
 
 
 def _run(context: Context, name: str, seeds: range) -> Campaign:
@@ -20,7 +23,14 @@ def _run(context: Context, name: str, seeds: range) -> Campaign:
     scenario = load_scenario(find_scenario("campaign"))
     campaign = Campaign(scenario, seeds, folder)
     jobs = len(os.sched_getaffinity(0))
-    campaign.run(in_processes(scenario, seeds, jobs), lambda one: None, lambda runs, left: None)
+
+    def told(outcome: Outcome) -> None:
+        done = len(campaign.outcomes)
+        if outcome.violation is not None or done % TOLD_SEEDS == 0:
+            said = f", seed {outcome.seed}: {outcome.violation.text}" if outcome.violation else ""
+            print(f"{name}: {done} of {len(seeds)} seeds{said}", file=sys.stderr)
+
+    campaign.run(in_processes(scenario, seeds, jobs), told, lambda runs, left: None)
     return campaign
 
 

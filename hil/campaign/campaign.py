@@ -15,12 +15,14 @@ from hil.campaign.catalogue import KINDS
 from hil.campaign.pool import run_here
 from hil.campaign.shrink import shrink
 from hil.campaign.trial import Outcome
+from hil.report.files import write_whole
 from hil.scenarios.model import ScenarioModel
 
 CAMPAIGN_FILE = "campaign.json"
 JUNIT_FILE = "junit.xml"
 VIOLATION_FILE = "violation-{seed}.json"
 VERSION = 1
+KEEP_S = 30.0
 INVARIANTS = {
     "energised_before_first_reading": "no power before the BMS has said something",
     "enabled_without_lease": "the enable pin is off without a live lease",
@@ -61,17 +63,23 @@ class Campaign:
         self.out.mkdir(parents=True, exist_ok=True)
         for old in self.out.glob(VIOLATION_FILE.format(seed="*")):
             old.unlink()
-        began_s = time.monotonic()
+        began_s, kept_s = time.monotonic(), 0.0
         for outcome in outcomes:
             self.outcomes.append(outcome)
             self.wall_s = time.monotonic() - began_s
             if outcome.violation is not None:
                 self._write_violation(outcome, shrinking)
             told(outcome)
+            if self.wall_s - kept_s >= KEEP_S:
+                kept_s = self.wall_s
+                self._keep()
+        self._keep()
+        write_whole(self.out / JUNIT_FILE, self._junit())
+
+    def _keep(self) -> None:
+        """Write the summary as it is now: a campaign that is killed leaves what it has done."""
         self.stopped = len(self.outcomes) < len(self.seeds)
-        (self.out / CAMPAIGN_FILE).write_text(
-            json.dumps(self.summary(), indent=1) + "\n", encoding="utf-8")
-        (self.out / JUNIT_FILE).write_text(self._junit(), encoding="utf-8")
+        write_whole(self.out / CAMPAIGN_FILE, json.dumps(self.summary(), indent=1) + "\n")
 
     @property
     def violated(self) -> list[Outcome]:

@@ -15,6 +15,7 @@ from hil.campaign.catalogue import CORRUPTIONS, Fault
 from hil.campaign.flash import FlashWatch
 from hil.campaign.invariants import ALARM_MS_MAX, Watch
 from hil.campaign.panel import CampaignPanel
+from hil.campaign.slots import Slots, both
 from hil.campaign.wires import DisturbedWire
 from hil.plant.converter import ConverterPlant
 from hil.plant.inverter import InverterPlant
@@ -33,12 +34,6 @@ def wires_of(rig: Rig) -> tuple[DisturbedWire, DisturbedWire]:
     return rig.to_board, rig.to_host
 
 
-def _until_end(target: object, name: str, value: object, rest: object) -> Callable[[], None]:
-    """Set an attribute and return what sets it to what it is without the fault."""
-    setattr(target, name, value)
-    return partial(setattr, target, name, rest)
-
-
 @dataclass
 class Injector:
     """One world and its faults. `hits` counts what really happened, by kind."""
@@ -50,6 +45,7 @@ class Injector:
     rng: Random
     hits: dict[str, int] = field(default_factory=dict)
     cuts: dict[str, tuple[FlashWatch, float]] = field(default_factory=dict)
+    slots: Slots = field(default_factory=Slots)
 
     def schedule(self, faults: tuple[Fault, ...]) -> None:
         """Have every fault begin and end when it is due."""
@@ -60,16 +56,18 @@ class Injector:
         self.hits[fault.kind] = self.hits.get(fault.kind, 0) + 1
         undo = getattr(self, f"_{fault.kind}")(fault)
         if fault.element is not None:
-            self.watch.states[fault.element].faults.add(fault.kind)
+            faults = self.watch.states[fault.element].faults
+            over = self.slots.while_any(f"{fault.element}/{fault.kind}",
+                                   partial(faults.add, fault.kind),
+                                   partial(faults.discard, fault.kind))
+            undo = over if undo is None else both(undo, over)
         self.clock.call_at(fault.end_ms, partial(self._end, fault, undo))
 
     def _end(self, fault: Fault, undo: Callable[[], None] | None) -> None:
         if undo is not None:
             undo()
         if fault.element is not None:
-            state = self.watch.states[fault.element]
-            state.faults.discard(fault.kind)
-            state.lied_ms = self.clock.now_ms
+            self.watch.states[fault.element].lied_ms = self.clock.now_ms
 
     def _rig(self, fault: Fault) -> Rig:
         return self.site.rig(str(fault.element))
@@ -77,12 +75,12 @@ class Injector:
     # the BMS and its line
 
     def _bms_silent(self, fault: Fault) -> Callable[[], None]:
-        return _until_end(self._rig(fault).bms, "silent", True, False)
+        return self.slots.until_end(self._rig(fault).bms, "silent", True)
 
     def _damage(self, fault: Fault, mode: str, share: float) -> Callable[[], None]:
         bms = self._rig(fault).bms
-        bms.fault_mode, bms.fault_probability = mode, share
-        return lambda: setattr(bms, "fault_mode", None)
+        return both(self.slots.until_end(bms, "fault_mode", mode),
+                          self.slots.until_end(bms, "fault_probability", share))
 
     def _bms_late(self, fault: Fault) -> Callable[[], None]:
         return self._damage(fault, "late", 1.0)
@@ -95,49 +93,44 @@ class Injector:
         return self._damage(fault, "stuck", 1.0)
 
     def _bms_soc_lie(self, fault: Fault) -> Callable[[], None]:
-        return _until_end(self._rig(fault).bms, "soc_lie", fault.value, 0.0)
+        return self.slots.until_end(self._rig(fault).bms, "soc_lie", fault.value)
 
     # sensor, FETs, stage
 
     def _sensor_frozen(self, fault: Fault) -> Callable[[], None]:
-        return _until_end(self._rig(fault).plant, "sense_frozen", True, False)
+        return self.slots.until_end(self._rig(fault).plant, "sense_frozen", True)
 
     def _sensor_offset(self, fault: Fault) -> Callable[[], None]:
-        return _until_end(self._rig(fault).plant, "sense_shift_ma", round(fault.value), 0)
+        return self.slots.until_end(self._rig(fault).plant, "sense_shift_ma", round(fault.value))
 
     def _fets_welded(self, fault: Fault) -> Callable[[], None]:
-        return _until_end(self._rig(fault).bms, "fets_stuck", True, False)
+        return self.slots.until_end(self._rig(fault).bms, "fets_stuck", True)
 
     def _fets_dead(self, fault: Fault) -> Callable[[], None]:
-        return _until_end(self._rig(fault).bms, "fets_forced_open", True, False)
+        return self.slots.until_end(self._rig(fault).bms, "fets_forced_open", True)
 
     def _gain_error(self, fault: Fault) -> Callable[[], None]:
         plant = self._rig(fault).plant
         assert isinstance(plant, ConverterPlant | InverterPlant)  # as the catalogue says
-        before = plant.gain
-        return _until_end(plant, "gain", before * fault.value, before)
+        return self.slots.until_end(plant, "gain",
+                                    self.slots.rest(plant, "gain") * fault.value)
 
     def _stage_dead(self, fault: Fault) -> Callable[[], None]:
-        return _until_end(self._rig(fault).plant, "dead", True, False)
+        return self.slots.until_end(self._rig(fault).plant, "dead", True)
 
     def _contacts_welded(self, fault: Fault) -> Callable[[], None]:
-        return _until_end(self._rig(fault).plant, "welded", True, False)
+        return self.slots.until_end(self._rig(fault).plant, "welded", True)
 
     # the line to the panel
 
     def _link_lost(self, fault: Fault) -> Callable[[], None]:
         rig = self._rig(fault)
-        rig.set_link_cut(True)
-        return lambda: rig.set_link_cut(False)
+        return self.slots.while_any(f"link/{rig.name}", partial(rig.set_link_cut, True),
+                               partial(rig.set_link_cut, False))
 
     def _on_wires(self, fault: Fault, name: str, value: float) -> Callable[[], None]:
-        ends = [_until_end(wire, name, value, 0) for wire in wires_of(self._rig(fault))]
-
-        def undo() -> None:
-            for end in ends:
-                end()
-
-        return undo
+        return both(*(self.slots.until_end(wire, name, value)
+                            for wire in wires_of(self._rig(fault))))
 
     def _link_delay(self, fault: Fault) -> Callable[[], None]:
         return self._on_wires(fault, "delay_ms", round(fault.value))
@@ -156,14 +149,12 @@ class Injector:
         return self._held(list(wires))
 
     def _held(self, wires: list[DisturbedWire]) -> Callable[[], None]:
-        for wire in wires:
-            wire.hold(True, self.clock.now_ms)
+        return both(*(
+            self.slots.while_any(f"held/{id(wire)}", partial(self._hold, wire, True),
+                            partial(self._hold, wire, False)) for wire in wires))
 
-        def undo() -> None:
-            for wire in wires:
-                wire.hold(False, self.clock.now_ms)
-
-        return undo
+    def _hold(self, wire: DisturbedWire, holding: bool) -> None:
+        wire.hold(holding, self.clock.now_ms)
 
     def _broker_gone(self, fault: Fault) -> Callable[[], None]:
         return self._held([wire for rig in self.site.rigs for wire in wires_of(rig)])
@@ -187,10 +178,11 @@ class Injector:
 
     def _power_cut_in_write(self, fault: Fault) -> Callable[[], None]:
         rig = self._rig(fault)
-        self.cuts[rig.name] = (FlashWatch(rig.board.spec.flash), fault.value)
+        cut = self.cuts[rig.name] = (FlashWatch(rig.board.spec.flash), fault.value)
 
         def undo() -> None:
-            self.cuts.pop(rig.name, None)
+            if self.cuts.get(rig.name) is cut:
+                del self.cuts[rig.name]
 
         return undo
 
@@ -208,7 +200,7 @@ class Injector:
         rig = self._rig(fault)
         if fault.duration_ms >= SEEN_MS_MIN and rig.restart_at_ms is None and not rig.hung:
             self.watch.must_be_off(rig.name, fault.at_ms + ALARM_MS_MAX, "its input had opened")
-        return _until_end(rig, "interlock_ok", False, True)
+        return self.slots.until_end(rig, "interlock_ok", False)
 
     # strangers on the line
 
@@ -270,12 +262,12 @@ class Injector:
         return undo
 
     def _panel_killed(self, fault: Fault) -> Callable[[], None]:
-        self.panel.kill()
-        return lambda: self.panel.revive(self.clock.unix_ms)
+        return self.slots.while_any("panel", self.panel.kill,
+                               lambda: self.panel.revive(self.clock.unix_ms))
 
     def _disk_full(self, fault: Fault) -> Callable[[], None]:
-        self.panel.set_disk_full(True)
-        return lambda: self.panel.set_disk_full(False)
+        return self.slots.while_any("disk", partial(self.panel.set_disk_full, True),
+                               partial(self.panel.set_disk_full, False))
 
     def _fire_alarm(self, fault: Fault) -> None:
         self.clock.call_at(self.clock.now_ms + FIRE_POLL_MS, partial(self._alarm, fault))

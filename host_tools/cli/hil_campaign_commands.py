@@ -3,6 +3,7 @@
 import json
 import os
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 EXIT_FAILED = 1
 EXIT_STOPPED = 4
 SEEDS_MAX = 10_000_000
+SAY_S = 60.0
 
 CAMPAIGN_EXAMPLES = (
     "[bold]Examples[/]\n\n"
@@ -118,7 +120,9 @@ def _stop(stopped: threading.Event) -> None:
 
 @contextmanager
 def _bar(console: Console, total: int) -> Iterator[tuple[Any, Any]]:
-    """Yield (told, shrinking) for a campaign; a line for every violation, a bar on a terminal."""
+    """Yield (told, shrinking) for a campaign: a line for every violation, and a bar on a terminal,
+    or a line a minute elsewhere.
+    """
     columns = (TextColumn("{task.description:<24}"), BarColumn(),
                TextColumn("{task.completed:.0f} of {task.total:.0f} seeds"),
                TimeRemainingColumn())
@@ -126,9 +130,10 @@ def _bar(console: Console, total: int) -> Iterator[tuple[Any, Any]]:
                   disable=not console.is_terminal) as bar:
         task = bar.add_task("running", total=total)
         done = violated = 0
+        said_s = time.monotonic()
 
         def told(outcome: "Outcome") -> None:
-            nonlocal done, violated
+            nonlocal done, violated, said_s
             done += 1
             if outcome.violation is not None:
                 violated += 1
@@ -136,6 +141,9 @@ def _bar(console: Console, total: int) -> Iterator[tuple[Any, Any]]:
                 where = f" ({one.element})" if one.element else ""
                 console.print(f"seed {outcome.seed}: {one.invariant}{where} at "
                               f"{one.at_ms / 1000:.3f} s: {one.text}")
+            if not console.is_terminal and time.monotonic() - said_s >= SAY_S:
+                said_s = time.monotonic()
+                console.print(f"{done} of {total} seeds, {violated} violated")
             bar.update(task, completed=done,
                        description=f"{violated} violated" if violated else "nothing violated")
             if not console.is_terminal and done % max(1, total // 10) == 0:

@@ -1,5 +1,6 @@
 """Campaigns: drawing, disturbed lines, torn flash, invariants, shrinking, pools, replay."""
 
+import heapq
 import json
 import os
 import shutil
@@ -15,6 +16,7 @@ from typer.testing import CliRunner
 from element.protocol import schema
 from hil.bench.session import find_micropython
 from hil.bench.site import Paths
+from hil.campaign import campaign as campaign_module
 from hil.campaign import pool
 from hil.campaign.campaign import INVARIANTS, Campaign, violation_document
 from hil.campaign.case import Case, draw_case, load_case
@@ -22,6 +24,7 @@ from hil.campaign.catalogue import KINDS, Fault, draw_faults
 from hil.campaign.flash import FlashWatch
 from hil.campaign.invariants import ALARM_MS_MAX, BACKLOG_MS, TICK_MS, Violation, Watch
 from hil.campaign.shrink import RUNS_MAX, shrink
+from hil.campaign.slots import Slots
 from hil.campaign.trial import Outcome, Trial
 from hil.campaign.wires import DisturbedWire
 from hil.scenarios.load import find_scenario, load_scenario
@@ -105,6 +108,54 @@ def test_a_case_survives_its_document(tmp_path):
     stranger["faults"][0]["element"] = "nobody"
     with pytest.raises(ValueError, match="nobody"):
         Case.from_dict(stranger)
+
+
+# several faults of one kind on one element
+
+
+@given(st.data())
+def test_of_several_faults_at_once_each_lasts_until_its_own_end(data):
+    """In whatever order they begin and end: the latest is in force, and nothing is left."""
+    target, slots = SimpleNamespace(gain=0.5, on=False), Slots()
+    going = []
+    for value in data.draw(st.lists(st.integers(1, 9), max_size=8)):
+        going.append((value, slots.until_end(target, "gain", value), slots.while_any(
+            "line", lambda: setattr(target, "on", True), lambda: setattr(target, "on", False))))
+        while going and data.draw(st.booleans()):
+            _, *ends = going.pop(data.draw(st.integers(0, len(going) - 1)))
+            for end in ends:
+                end()
+        assert target.gain == (going[-1][0] if going else 0.5)
+        assert target.on == bool(going) and slots.rest(target, "gain") == 0.5
+    while going:
+        _, *ends = going.pop(0)
+        for end in ends:
+            end()
+    assert target.gain == 0.5 and not target.on
+
+
+def test_overlapping_faults_leave_a_world_as_it_was(tmp_path):
+    """A gain twice, two holds of one line, two cuts: the last one to end undoes it."""
+    faults = [Fault(kind, at_ms, 2000, element, value) for kind, element, value in (
+        ("gain_error", "wall", 1.2), ("stale", "wall", 0.0), ("broker_gone", None, 0.0),
+        ("link_lost", "box", 0.0), ("bms_corrupt", "box", 3.5), ("panel_killed", None, 0.0),
+        ("disk_full", None, 0.0)) for at_ms in (1000, 2500)]
+    trial = Trial(case_with(*faults), tmp_path / "case")
+    injector, clock, wall, box = trial._injector, trial.clock, *trial.site.rigs
+    gain = wall.plant.gain
+    injector.schedule(tuple(faults))
+    due = {}
+    for now_ms in (1000, 2500, 3000, 4500):
+        while clock._calls and clock._calls[0][0] <= now_ms:
+            clock.now_ms, _, call = heapq.heappop(clock._calls)
+            call()
+        due[now_ms] = (wall.plant.gain, wall.to_board.holding, box.to_board.cut,
+                       box.bms.fault_mode is not None, trial.panel._down,
+                       trial.panel._disk_full, "link_lost" in trial.watch.states["box"].faults)
+    faulty = (gain * 1.2, True, True, True, True, True, True)
+    assert due == {1000: faulty, 2500: faulty, 3000: faulty,
+                   4500: (gain, False, False, False, False, False, False)}
+    trial.panel.close()
 
 
 # lines and flash
@@ -465,6 +516,22 @@ def test_a_campaign_writes_down_what_it_found(tmp_path):
     stopped.run(iter([Outcome(1)]), lambda one: None, lambda runs, faults: None)
     assert stopped.stopped and not stopped.passed
     assert not list(tmp_path.glob("violation-*"))
+
+
+def test_a_campaign_that_is_killed_leaves_what_it_has_done(tmp_path, monkeypatch):
+    """The summary is on disk while seeds still run, and says that not all have."""
+    monkeypatch.setattr(campaign_module, "KEEP_S", 0.0)
+    seen = []
+
+    def told(outcome):
+        if seen or outcome.seed > 1:
+            seen.append(json.loads((tmp_path / "campaign.json").read_text()))
+
+    Campaign(small(), range(1, 4), tmp_path).run(
+        iter([Outcome(1), Outcome(2), Outcome(3)]), told, lambda runs, faults: None)
+    assert [(one["seeds"], one["stopped"], one["passed"]) for one in seen] == [
+        (1, True, False), (2, True, False)]
+    assert json.loads((tmp_path / "campaign.json").read_text())["passed"]
 
 
 def test_the_command_says_what_it_did_and_what_is_wrong(tmp_path):
