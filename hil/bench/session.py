@@ -10,6 +10,7 @@ from typing import Any
 
 from element.protocol.errors import BusError
 from hil.bench.bench_key import bench_key
+from hil.bench.console import write_bench_console
 from hil.bench.provenance import provenance_of
 from hil.bench.realtime import RealClock
 from hil.bench.run import START_UNIX_MS, Clock, Run, RunResult
@@ -143,6 +144,7 @@ class Session:
         verification = verify_folder(out / STATEMENTS_FOLDER)
         results = judge(result, verification.as_dict(), made_with, wall_s)
         result.recording.write_csv(out / "trace.csv")
+        write_bench_console(out, [rig.name for rig in result.site.rigs])
         write_report(results, out, self._key.key_id)
         sign_run(out, results, self._key, began_unix_ms, time.time_ns() // 1_000_000)
         return result, results

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from element.protocol import codes
+from hil.bench.console import Said
 from hil.bench.faults import SAFE_SHARE, WATCH_MS_MAX
 from hil.bench.recording import ElementTrace, Recording
 from hil.instruments.power_meter import PowerMeter
@@ -25,6 +26,7 @@ from hil.scenarios.model import ElementModel, EventModel, ScenarioModel
 BASELINE_S = 20
 # Telemetry comes once a second; older than this it says nothing of now.
 TELEMETRY_MS_MAX = 2500
+CONSOLE_LINES_MAX = 1_000_000
 
 
 class RigRecording(Recording):
@@ -107,6 +109,7 @@ class Books:
         self.recording = RigRecording(elements={one.name: ElementTrace() for one in seats})
         self.events: list[RigEvent] = []
         self.losses: list[Loss] = []
+        self.console: list[Said] = []
         self.baseline_w = 0.0
         self.end: dict[str, Any] = {}
         self._meter = rig_meter
@@ -142,6 +145,10 @@ class Books:
         call = getattr(self, f"_on_{entry.kind}", None)
         if call is not None:
             call(entry)
+
+    def _on_console(self, entry: Entry) -> None:
+        if len(self.console) < CONSOLE_LINES_MAX:
+            self.console.append(Said(entry.at_ms, entry.name, entry.data))
 
     def _on_meter(self, entry: Entry) -> None:
         power_w = self._decoders[entry.name].decode(tuple(entry.data)) / 1000

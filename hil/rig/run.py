@@ -14,6 +14,7 @@ from itertools import count
 from typing import Any
 
 from element.protocol.errors import BusError
+from element.protocol.wire import Wire
 from hil.bench.run import BASELINE_S, SAFE_STOP_MS, SAFE_STOP_MS_MAX
 from hil.rig.boards import BoardLine
 from hil.rig.books import Books
@@ -25,9 +26,12 @@ from hil.rig.workers import Workers
 from hil.scenarios.model import EventModel, PhaseModel, ScenarioModel
 from hil.signals.signal import Signal
 from host_tools.aggregator import Aggregator
+from host_tools.links.text_lines import TextLines
 
 ROW_MS = 1000
 TURN_S_MAX = 0.02
+# A line of text may be longer than what a Wire holds: take it out piece by piece.
+TEXT_PIECE_SIZE = 64
 # A board that is there and says nothing for so long is gone; telemetry comes once a second.
 SILENT_MS_MAX = 3000
 FIRE_POLL_MS = 50
@@ -63,6 +67,7 @@ class RigRun:
         self._discovered = False
         self._telemetry: dict[str, int] = {}
         self._split: object = None
+        self._words = {seat.name: (Wire(), TextLines()) for seat in seats}
         self._seat_of_place = {seat.place.name: seat for seat in seats}
 
     @property
@@ -183,9 +188,19 @@ class RigRun:
             data = self._lines[seat.place.name].receive()
             if data:
                 self._journal.raw(seat.place.name, "rx", data.hex())
+                self._hear(seat.name, data)
             if data and not self._panel_dead:
                 self._aggregator.receive(seat.name, data, self.unix_ms)
                 self._note_telemetry(seat)
+
+    def _hear(self, name: str, data: bytes) -> None:
+        """Keep what a board says in words, whether a panel lives or not."""
+        wire, lines = self._words[name]
+        for start in range(0, len(data), TEXT_PIECE_SIZE):
+            wire.feed(data[start:start + TEXT_PIECE_SIZE])
+            for line in lines.take(bytes(wire.text)):
+                self._journal.put(self.now_ms, "console", name, line)
+            wire.text = bytearray()
 
     def _send(self, place: str, data: bytes) -> None:
         self._journal.raw(place, "tx", data.hex())

@@ -16,6 +16,7 @@ from typing import Any
 
 from element.protocol.errors import BusError, Error
 from hil.bench.bench_key import bench_key
+from hil.bench.console import CONSOLE_FILE, write_console
 from hil.bench.provenance import commit_of, firmware_sha256, host_of
 from hil.bench.run import phase_signal
 from hil.bench.session import STATEMENTS_FOLDER, Options, clear_results, with_hours
@@ -261,6 +262,7 @@ class RigSession:
         results = results_of(self.books, header, self.rig, verify_folder(statements).as_dict(),
                              records_of(statements, run.start_unix_ms), run.now_ms / 1000)
         self.books.recording.write_csv(out / "trace.csv")
+        write_console(out / CONSOLE_FILE, self.books.console)
         write_report(results, out, self._key.key_id)
         if self._asked.record is not None:
             shutil.copy(out / RESULTS_FILE, self._asked.record / RESULTS_FILE)

@@ -13,13 +13,13 @@ from element.protocol.wire import Wire
 from host_tools.identity.keyring import Enrolled, Keyring
 from host_tools.links.element_port import ElementPort
 from host_tools.links.open_line import open_line
+from host_tools.links.text_lines import TextLines
 
 STEP_S = 0.02
 COMMAND_S_MAX = 5.0
 # An RP2040 computes for a quarter of a minute until there is one.
 SESSION_S_MAX = 60.0
 RECORD_EVERY_MS = 300_000
-TEXT_SIZE_MAX = 65536
 INTERRUPT_S_MAX = 1.5
 # Before the first command: an answer to whoever had the cable before may still be on its way.
 QUIET_S = 0.15
@@ -32,7 +32,6 @@ _NAME_SIZE = 10
 # What an element's console answers to Ctrl-C.
 AT_WORK = "the element is at work"
 _LOG = re.compile(r"^\[\d+\] ")
-_PRINTABLE = re.compile(r"[^\x20-\x7e]")
 
 Grant = Callable[[bytes, bytes], tuple[Enrolled, dict[str, Any]]]
 
@@ -70,7 +69,7 @@ class Cable:
         self.on_message: Callable[[int, dict[str, Any]], None] = lambda kind, fields: None
         self.on_text: Callable[[str], None] = lambda line: None
         self._lines: list[str] = []
-        self._text = b""
+        self._text = TextLines()
         self._asked = False
         self._wire = Wire()
         self.element = ElementPort(
@@ -121,11 +120,8 @@ class Cable:
 
     def _take_text(self, text: bytes) -> None:
         self._text_at_s = time.monotonic()
-        self._text = (self._text + text)[-TEXT_SIZE_MAX:]
-        # the wire swallows the line feed behind a carriage return
-        *lines, self._text = self._text.replace(b"\n", b"\r").split(b"\r")
-        for line in lines:
-            self._take_line(_PRINTABLE.sub("", line.decode("ascii", "replace")))
+        for line in self._text.take(text):
+            self._take_line(line)
 
     def _take_line(self, line: str) -> None:
         if not line:
@@ -191,7 +187,7 @@ class Cable:
         self._link.send(b"\r\x03\r")
 
         def answered() -> bool:
-            self.repl_seen = self._text.rstrip().endswith(b">>>")
+            self.repl_seen = self._text.rest.rstrip().endswith(b">>>")
             return self.repl_seen or any(AT_WORK in line for line in self._lines)
 
         return self.until(answered, limit_s) and not self.repl_seen

@@ -55,8 +55,16 @@ def test_the_same_seed_gives_the_same_bytes(small: ScenarioModel, tmp_path: Path
         results = json.loads((tmp_path / name / "results.json").read_text())
         del results["wall_s"]
         statements = (tmp_path / name / "statements" / "statements.cborseq").read_bytes()
-        texts.append((results, statements, (tmp_path / name / "trace.csv").read_bytes()))
+        texts.append((results, statements, (tmp_path / name / "trace.csv").read_bytes(),
+                      (tmp_path / name / "console.csv").read_text()))
     assert texts[0] == texts[1]
+    # boards stamp with ticks of their own, and all of it comes out on the run's clock
+    said = texts[0][-1].splitlines()
+    assert {line for line in said if line.endswith(",start")} == {
+        f"0.000,{one['name']},start" for one in texts[0][0]["elements"]}
+    enrolled = [float(line.split(",")[0]) for line in said if "enrolled in zone" in line]
+    assert len(enrolled) == len(texts[0][0]["elements"]) and min(enrolled) > 0
+    assert max(enrolled) < small.phases[0].duration_s
 
 
 def test_another_seed_gives_another_run(small: ScenarioModel, tmp_path: Path,

@@ -96,6 +96,8 @@ def test_a_run_bears_short_losses_and_is_replayed_without_the_rig(rig: RigProces
     # rows close where the panel takes its turns, or each answer would count a second late
     with (record / "record.jsonl").open(encoding="utf-8") as file:
         assert json.loads(file.readline())["start_unix_ms"] % 1000 == 0
+    console = (out / "console.csv").read_text(encoding="utf-8")
+    assert "session with" in console
     again = rig.hil("replay", str(record), "--json")
     again.wait(RUN_S_MAX)
     numbers = json.loads(rig.said("out.txt"))

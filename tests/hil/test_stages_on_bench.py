@@ -1,5 +1,6 @@
 """Every kind of power stage on the bench: real firmware, its line, its plant, its faults."""
 
+import csv
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -250,8 +251,10 @@ def test_a_welded_fet_is_seen_at_rest(tmp_path: Path, micropython: Path) -> None
     run, _ = run_small(quiet.model_copy(update={"phases": phases}), tmp_path / "run",
                        change=prepared)
     assert telemetry(run)["trip_cause"] == codes.TRIP_STAGE
-    console = (tmp_path / "run" / "boards" / "wall" / "console.log").read_text()
-    assert f"power stage: {faults.FAULT_LINK_AT_REST}" in console
+    with (tmp_path / "run" / "console.csv").open(newline="") as file:
+        (told,) = [row for row in csv.DictReader(file) if
+                   f"power stage: {faults.FAULT_LINK_AT_REST}" in row["text"]]
+    assert told["element"] == "wall" and 0 < float(told["t_s"]) < 80
 
 
 # ---- the inverter's line ----

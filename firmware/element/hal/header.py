@@ -45,6 +45,11 @@ class HeaderHAL(HAL):
         self._dc_link_mv = -1
         self._inputs = 0
 
+    @staticmethod
+    def _say_clock(ticks: int, bench_ms: int) -> None:
+        """Tell whoever reads the log which moment of the bench its stamps are."""
+        print("bench: tick %d is %d ms" % (ticks, bench_ms))
+
     def sleep_ms(self, duration_ms: int):
         return core.sleep_ms(duration_ms)
 

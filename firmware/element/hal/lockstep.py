@@ -47,6 +47,7 @@ class LockstepHAL(HeaderHAL):
             self.link_uart = self._bus = open_bus(self, self._link_raw, bus_baud)
         install(self._wait, self.ticks_ms)
         # pins can be read from the first instruction on: take the inputs before anything runs
+        self._say_clock(self.ticks_ms(), self._now_ms)
         self._exchange(self._now_ms)
 
     def ticks_ms(self) -> int:

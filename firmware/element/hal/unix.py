@@ -44,7 +44,7 @@ class UnixHAL(HeaderHAL):
         self._input_at = time.ticks_ms()
         install(self._wait)
         # pins can be read from the first instruction on: wait for the header's first frame
-        self._read_header(select.POLLIN)
+        self._say_clock(time.ticks_ms(), self._read_header(select.POLLIN))
 
     def ticks_ms(self) -> int:
         return time.ticks_ms()
@@ -103,13 +103,18 @@ class UnixHAL(HeaderHAL):
                     if data:
                         uart.received(data)
 
-    def _read_header(self, event: int) -> None:
-        """Take one frame of inputs; a closed header ends the process with its outputs off."""
+    def _read_header(self, event: int) -> int:
+        """Take one frame of inputs and return its time on the bench.
+
+        A closed header ends the process with its outputs off.
+        """
         frame = self._channel.read(IN_SIZE)
         if not frame or len(frame) != IN_SIZE:
             raise SystemExit(0)
-        _, self._sense_ma, self._dc_link_mv, self._inputs, _, _, _ = struct.unpack(IN, frame)
+        bench_ms, self._sense_ma, self._dc_link_mv, self._inputs, _, _, _ = struct.unpack(
+            IN, frame)
         self._input_at = time.ticks_ms()
+        return bench_ms
 
 
 def open_board(board) -> HAL:
