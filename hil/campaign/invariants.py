@@ -76,6 +76,7 @@ class ElementState:
     safe_a: float = 0.0
     current_a_max: float = 0.0
     lied_ms: int = -(1 << 40)  # when the last lie of a measurement ended
+    on_ms_min: int = 0
 
     @property
     def has_no_way_to_stop(self) -> bool:
@@ -100,6 +101,7 @@ class Watch:
             rated_a = rig.rating_w / (pack.chemistry.nominal_v * pack.series_count)
             state.safe_w, state.safe_a = SAFE_SHARE * rig.rating_w, SAFE_SHARE * rated_a
             limit_a = site.profiles[rig.name]["current_ma_discharge_max"] / 1000
+            state.on_ms_min = site.profiles[rig.name]["on_ms_min"]
             state.current_a_max = CURRENT_SHARE_MAX * limit_a + CURRENT_ROOM_A
         self.looks_count = 0
         self._lease_ms_max = lease_ms_max
@@ -199,7 +201,10 @@ class Watch:
         if state.faults & {"fets_welded", "contacts_welded"}:
             room_ms = OTHER_PATH_MS
         flows = abs(rig.plant.pcc_w) > state.safe_w
-        until_ms = state.power_until_ms if flows else state.lent_until_ms
+        until_ms = state.lent_until_ms
+        if flows:  # a stage that only switches stays on for its shortest time at a zero that lives
+            until_ms = max(state.power_until_ms,
+                           min(until_ms, state.power_until_ms + state.on_ms_min))
         if now_ms > until_ms + RAMP_MS + room_ms:
             self._say("power_without_lease", rig, now_ms,
                       f"{_power(rig)} {now_ms - until_ms} ms after its last lease")

@@ -254,7 +254,8 @@ class World:
     """A watch and one element whose plant is what a test says."""
 
     def __init__(self, kind="converter", exact=True):
-        profile = {"cell_mv_min": 2800, "cell_mv_max": 3600, "current_ma_discharge_max": 60_000}
+        profile = {"cell_mv_min": 2800, "cell_mv_max": 3600, "current_ma_discharge_max": 60_000,
+                   "on_ms_min": 0 if kind == "converter" else 3000}
         self.pack = SimpleNamespace(current_a=0.0, series_count=16, cells_v=[3.3] * 16,
                                     chemistry=SimpleNamespace(nominal_v=3.2))
         self.pack.cell_voltages_v = lambda: self.pack.cells_v
@@ -310,6 +311,22 @@ def test_a_setpoint_of_zero_lends_no_power():
     world.lend(1000, power_mw=0)
     assert world.at(1500, power_w=0.0, current_a=0.2) == []
     assert world.at(1500) == ["power_without_lease"]
+
+
+def test_a_stage_that_only_switches_stays_on_for_its_shortest_time():
+    """At a zero that lives, for no longer than since power was last asked; and not without one."""
+    after_ms = 200 + TICK_MS + 150
+    world = World("bms_fets")
+    world.lend(1000)
+    for at_ms in range(2000, 9000, 1000):
+        world.lend(at_ms, power_mw=0)
+    assert world.at(2500 + 3000 + after_ms) == []
+    assert world.at(2501 + 3000 + after_ms) == ["power_without_lease"]
+    world = World("bms_fets")
+    world.lend(1000)
+    world.lend(2000, power_mw=0)
+    assert world.at(3500 + after_ms, enable=False) == []
+    assert world.at(3501 + after_ms, enable=False) == ["power_without_lease"]
 
 
 def test_after_a_trip_nothing_flows_until_a_release():
