@@ -27,6 +27,7 @@ from hil.report.write import write_report
 from hil.rig.boards import BoardIdentity, BoardLine, check_credential, enrol_seat, identify
 from hil.rig.books import Books
 from hil.rig.equipment import Equipment
+from hil.rig.flashing import check_can_flash, check_flashed, flash_place
 from hil.rig.journal import Journal
 from hil.rig.load import check_events, check_loads, load_rig, seats_of
 from hil.rig.locks import Locks
@@ -46,11 +47,15 @@ LEDGER = "ledger.db"
 
 @dataclass(frozen=True)
 class RigOptions:
-    """What a user may choose for a run on a rig. record: folder of a recording, None for none."""
+    """What a user may choose for a run on a rig. record: folder of a recording, None for none.
+
+    flash: bring the checkout's firmware onto every board first.
+    """
 
     options: Options
     rig: Path
     record: Path | None = None
+    flash: bool = False
 
 
 class RigSession:
@@ -67,6 +72,8 @@ class RigSession:
         self._progress, self._say = progress, say
         self.rig = load_rig(asked.rig)
         self._seats = seats_of(asked.rig, self.rig, self._scenario)
+        if asked.flash:
+            check_can_flash(asked.rig, self._seats)
         check_events(asked.rig, self.rig, self._scenario, self._seats)
         self._powers_w = check_loads(asked.rig, self.rig, self._scenario)
         self._site = Site(asked.rig.resolve().parent / self.rig.site)
@@ -86,6 +93,7 @@ class RigSession:
         self._journal: Journal | None = None
         self._aggregator: Aggregator | None = None
         self._boots: dict[str, int | None] = {}
+        self._interpreters: dict[str, str] = {}
 
     def _now_ms(self) -> int:
         return int((time.monotonic() - self._zero_s) * 1000)
@@ -196,7 +204,11 @@ class RigSession:
 
     def _board(self, seat: Any) -> BoardIdentity:
         """Identify a board, enrol it where it is new, and see that it may do what is asked."""
+        flashed = flash_place(seat.place, self._say) if self._asked.flash else None
         found = identify(seat.place)
+        if flashed is not None:
+            check_flashed(seat.place, found, flashed)
+            self._interpreters[seat.name] = flashed.interpreter
         if not found.enrolled:
             enrol_seat(seat, self._site, self._say)
             found = identify(seat.place)
@@ -213,7 +225,8 @@ class RigSession:
         first = next(iter(boards.values()))
         folder = paths.board.parent / first.board
         listed = [{
-            "element": seat.name, "board": boards[seat.name].board, "interpreter": None,
+            "element": seat.name, "board": boards[seat.name].board,
+            "interpreter": self._interpreters.get(seat.name),
             "place": {
                 "name": seat.place.name, "port": seat.place.port,
                 "element_id": boards[seat.name].element_id,

@@ -32,6 +32,7 @@ RUN_EXAMPLES = (
     "cellwall hil run --signal agc.csv:2016-04-16 --hours 1 --seed 7\n\n"
     "cellwall hil run my-building.yaml --clock real --hours 0.05 --json\n\n"
     "cellwall hil run short --rig rig.yaml --record build/record --count 5\n\n"
+    "cellwall hil run short --rig rig.yaml --flash\n\n"
     "cellwall hil run --replay build/record"
 )
 
@@ -65,6 +66,9 @@ def hil_run(
     record: Annotated[
         Path | None, typer.Option(
             metavar="DIR", help="Write down every line of the rig, to be replayed.")] = None,
+    flash: Annotated[
+        bool, typer.Option("--flash", help="Bring this checkout's firmware onto the rig's boards "
+                           "first, and check that they run it.")] = False,
     replay: Annotated[
         Path | None, typer.Option(
             metavar="DIR", help="Compute a recording's numbers again, without a rig.")] = None,
@@ -84,11 +88,14 @@ def hil_run(
         return
     if record is not None and rig is None:
         raise typer.BadParameter("only a rig is recorded: give --rig", param_hint="--record")
+    if flash and rig is None:
+        raise typer.BadParameter("there is no board to flash: give --rig", param_hint="--flash")
     options = _options(scenario, signal, seed, clock, hours, out)
+    chosen = None if rig is None else hil_rig_commands.OnRig(rig, record, flash)
     if count == 1:
-        hil_rig_commands.run_once(options, rig, record, as_json, _progress)
+        hil_rig_commands.run_once(options, chosen, as_json, _progress)
     else:
-        hil_rig_commands.run_many(options, rig, record, count, as_json, _progress)
+        hil_rig_commands.run_many(options, chosen, count, as_json, _progress)
 
 
 @app.command("parity", epilog=hil_rig_commands.PARITY_EXAMPLES)

@@ -9,7 +9,7 @@ import sys
 import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -128,18 +128,28 @@ def hil_demo_rig(
 
 # runs
 
-def run_on_rig(options: "Options", rig: Path, record: Path | None, bar: Bar
+@dataclass(frozen=True)
+class OnRig:
+    """What a user chose for a run on a rig: its file, where to record, whether to flash first."""
+
+    rig: Path
+    record: Path | None = None
+    flash: bool = False
+
+
+def run_on_rig(options: "Options", chosen: OnRig, bar: Bar
                ) -> tuple[dict[str, Any], BusError | None]:
     """Run on a rig; returns results and the rig's fault that ended it, None for none."""
-    load_rig_of(rig)
+    load_rig_of(chosen.rig)
     from hil.rig.load import RigError
     from hil.rig.session import RigOptions, RigSession
 
     console = Console(stderr=True, highlight=False)
     with bar(console) as update:
         try:
-            session = RigSession(RigOptions(options, rig, record), update,
-                                 lambda line: console.print(escape(line), soft_wrap=True))
+            session = RigSession(
+                RigOptions(options, chosen.rig, chosen.record, chosen.flash), update,
+                lambda line: console.print(escape(line), soft_wrap=True))
         except RigError as error:
             raise typer.BadParameter(str(error), param_hint="--rig") from error
         with safe_stop(session.stop, console):
@@ -158,13 +168,12 @@ def _run_bench(options: "Options", bar: Bar) -> tuple[dict[str, Any], BusError |
     return results, None
 
 
-def run_once(options: "Options", rig: Path | None, record: Path | None, as_json: bool,
-             bar: Bar) -> None:
+def run_once(options: "Options", chosen: OnRig | None, as_json: bool, bar: Bar) -> None:
     """Run on the bench or on a rig, show the results, and end with the exit code."""
-    if rig is None:
+    if chosen is None:
         results, fault = _run_bench(options, bar)
     else:
-        results, fault = run_on_rig(options, rig, record, bar)
+        results, fault = run_on_rig(options, chosen, bar)
     if as_json:
         typer.echo(json.dumps(results, indent=1))
     else:
@@ -180,8 +189,8 @@ def run_once(options: "Options", rig: Path | None, record: Path | None, as_json:
         raise typer.Exit(EXIT_FAILED)
 
 
-def run_many(options: "Options", rig: Path | None, record: Path | None, count: int,
-             as_json: bool, bar: Bar) -> None:
+def run_many(options: "Options", chosen: OnRig | None, count: int, as_json: bool, bar: Bar
+             ) -> None:
     """Run count times into run-N, show case by case what came out, and merge the JUnit files."""
     from hil.report.files import JUNIT_FILE, write_whole
     from hil.rig.flakes import cases_of, merged_junit
@@ -190,8 +199,9 @@ def run_many(options: "Options", rig: Path | None, record: Path | None, count: i
     for number in range(1, count + 1):
         folder = out / f"run-{number}"
         here = replace(options, out=folder)
-        results, fault = (_run_bench(here, bar) if rig is None else run_on_rig(
-            here, rig, record / f"run-{number}" if record else None, bar))
+        results, fault = _run_bench(here, bar) if chosen is None else run_on_rig(here, replace(
+            chosen, record=chosen.record / f"run-{number}" if chosen.record else None,
+            flash=chosen.flash and number == 1), bar)
         runs.append(results)
         if fault is not None or results["aborted"]:
             break
@@ -260,7 +270,7 @@ def compare_three(options: "Options", rig: Path, html: Path | None, tolerance_pc
     out, runs = options.out, []
     for label in ("virtual", "real", "rig"):
         here = replace(options, out=out / label, clock="virtual" if label == "virtual" else "real")
-        results, fault = (run_on_rig(here, rig, None, bar) if label == "rig"
+        results, fault = (run_on_rig(here, OnRig(rig), bar) if label == "rig"
                           else _run_bench(here, bar))
         if fault is not None:
             raise fault

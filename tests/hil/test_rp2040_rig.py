@@ -70,7 +70,9 @@ def test_a_pico_is_a_place_of_a_rig(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         assert code == 0, said + err
         checks = {one["name"]: one for one in json.loads(said)}
         assert checks["desk"]["both_ways"] and "rpi_pico" in checks["desk"]["identity"]
-        code, said, err = run("hil", "run", str(scenario), "--rig", str(rig), "--out", str(out))
+        code, said, err = run("hil", "run", str(scenario), "--rig", str(rig), "--out", str(out),
+                              "--flash")
+        assert "place desk: flashing rpi_pico" in err and "every SHA-256 verified" in err
         assert code in (0, 1) and (out / "results.json").is_file(), err
         assert not contact.on and pico.enabled
         relay.unplug()
@@ -78,5 +80,6 @@ def test_a_pico_is_a_place_of_a_rig(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     results = load_results(out)
     assert not results["aborted"] and results["statements"]["failed"] == 0
     assert results["rig"]["boards"][0]["board"] == "rpi_pico"
+    assert results["rig"]["boards"][0]["interpreter"].startswith("MicroPython 1.")
     assert results["elements"][0]["setpoints_accepted"] > 5
     assert results["elements"][0]["records"] >= 1
