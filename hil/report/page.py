@@ -55,6 +55,7 @@ def render_page(results: dict[str, Any], trace: Trace | None, signer: bytes | No
         r=results, charts=charts, verdict=_verdict(results), tiles=_tiles(results),
         **_badge(results),
         restarts=sum(one["restarts"] or 0 for one in results["elements"]),
+        restarts_unknown=sum(one["restarts"] is None for one in results["elements"]),
         first_phase=_first_phase(trace), limits=[_limit_row(one) for one in results["limits"]],
         events=[_event_row(one) for one in results["events"]],
         phases=_element_phases(results), elements=[_element_row(one) for one in

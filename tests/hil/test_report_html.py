@@ -215,6 +215,17 @@ def test_passed_run_and_unsafe_event(tmp_path: Path) -> None:
     assert "SIMULATION" not in page.text
 
 
+def test_restarts_that_nobody_counted_are_not_none(tmp_path: Path) -> None:
+    results = example()
+    assert "Restarts of boardsnone\n" in page_of(results, tmp_path)[1].text
+    results["elements"][0]["restarts"] = None
+    _, page = page_of(results, tmp_path)
+    assert "Restarts of boardsnone, 1 did not say\n" in page.text
+    results["elements"][1]["restarts"] = 3
+    _, page = page_of(results, tmp_path)
+    assert "Restarts of boards✗ 3, 1 did not say\n" in page.text
+
+
 def test_long_run_stays_small(tmp_path: Path) -> None:
     """75 minutes of 8 noisy elements fit the promised size."""
     names = tuple(f"wall-{index}" for index in range(1, 9))
