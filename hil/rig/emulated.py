@@ -6,10 +6,7 @@ unplugged and plugged in again by name. Nothing here knows whether, or by what, 
 """
 
 import contextlib
-import os
-import pty
 import queue
-import tty
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -22,59 +19,18 @@ from hil.bench.session import find_micropython
 from hil.bench.site import Paths, Seeds, build_site
 from hil.devices.endpoint import Endpoint, PtyEndpoint, TCPEndpoint
 from hil.devices.scpi_load import EmulatedLoad
-from hil.devices.shelly import Contact, HTTPShelly
+from hil.devices.shelly import Contact, HTTPShelly, MQTTShelly
 from hil.devices.sunspec_meter import SunSpecMeter
+from hil.devices.usb_relay import EmulatedUSBRelay
 from hil.plant.meter import Meter
+from hil.rig.board_port import BoardPort
 from hil.scenarios.model import ScenarioModel
 from host_tools.aggregator import Aggregator
 
 STEP_MS = 5
 METER_MS = 100
 TURN_MS = 200
-READ_SIZE = 4096
 BY_ID = "by-id"
-
-
-class BoardPort(Endpoint):
-    """The USB port of one board: a name that goes when it is unplugged and comes back."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.address = str(path)
-        self._ours = self._theirs = -1
-
-    def replug(self) -> None:
-        if self.plugged:
-            return
-        self._ours, self._theirs = pty.openpty()
-        tty.setraw(self._theirs)
-        os.set_blocking(self._ours, False)
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with contextlib.suppress(FileNotFoundError):
-            self.path.unlink()
-        self.path.symlink_to(os.ttyname(self._theirs))
-        self.plugged = True
-
-    def unplug(self) -> None:
-        if self.plugged:
-            self.plugged = False
-            with contextlib.suppress(FileNotFoundError):
-                self.path.unlink()
-            os.close(self._ours)
-            os.close(self._theirs)
-
-    def read(self) -> bytes:
-        """Return what a program has sent."""
-        try:
-            return os.read(self._ours, READ_SIZE) if self.plugged else b""
-        except OSError:
-            return b""
-
-    def write(self, data: bytes) -> None:
-        """Send to the program at the port; what it does not take is lost."""
-        if self.plugged:
-            with contextlib.suppress(OSError):
-                os.write(self._ours, data)
 
 
 def _power_of(rig: Rig) -> float:
@@ -103,16 +59,22 @@ class EmulatedRig:
     """The rig of a scenario in a folder. `parts` can be unplugged, by the names of rig.yaml."""
 
     def __init__(self, folder: Path, scenario: ScenarioModel, seed: int = 1,
-                 place_meters: int = 1) -> None:
-        """place_meters: how many of the places, from the first, have a meter of their own."""
+                 place_meters: int = 1, usb_relay: bool = False,
+                 broker: tuple[str, int] | None = None) -> None:
+        """place_meters: how many of the places, from the first, have a meter of their own.
+
+        usb_relay: the watchdog relay is one; broker: the switches of the places are behind it.
+        """
         self.folder = folder
+        self._broker = broker
         folder.mkdir(parents=True, exist_ok=True)
         paths = Paths.of_checkout(find_micropython())
         self.site = build_site(scenario, seed, "unix", paths, folder / "boards")
         seeds = Seeds(seed)
         rigs = self.site.rigs
         self.ports = {rig.name: BoardPort(folder / BY_ID / f"board-{rig.name}") for rig in rigs}
-        self.watchdog = Contact("shellyplus1-watchdog")
+        self.watchdog: Contact | EmulatedUSBRelay = EmulatedUSBRelay(
+            folder / BY_ID / "watchdog") if usb_relay else Contact("shellyplus1-watchdog")
         self.power = {rig.name: Contact(f"shellyplus1pm-{rig.name}", partial(_power_of, rig))
                       for rig in rigs}
         self.bms_break = Contact("shellyplus1-bms")
@@ -132,11 +94,14 @@ class EmulatedRig:
     def _make_parts(self, rigs: list[Rig]) -> dict[str, Endpoint]:
         pcc = SunSpecMeter(lambda: self._readings_w["pcc"], "PCC-1")
         parts: dict[str, Endpoint] = {
-            "watchdog": HTTPShelly(self.watchdog), "pcc": TCPEndpoint(pcc.over_tcp),
+            "watchdog": HTTPShelly(self.watchdog) if isinstance(self.watchdog, Contact)
+            else self.watchdog, "pcc": TCPEndpoint(pcc.over_tcp),
             "bank": TCPEndpoint(self.load.session), "bms-break": HTTPShelly(self.bms_break)}
         for index, rig in enumerate(rigs, 1):
             parts[f"place-{index}"] = self.ports[rig.name]
-            parts[f"power-{index}"] = HTTPShelly(self.power[rig.name])
+            contact = self.power[rig.name]
+            parts[f"power-{index}"] = HTTPShelly(contact) if self._broker is None else MQTTShelly(
+                contact, *self._broker, contact.serial)
             if rig.name in self._metered:
                 meter = SunSpecMeter(partial(self._readings_w.__getitem__, rig.name),
                                      f"PLACE-{index}")
@@ -226,7 +191,8 @@ class EmulatedRig:
                      "board": "virtual", "element": rig.name, "power": f"power-{index}",
                      "rated": {"power_w": rig.rating_w, "current_a": model.current_a_max},
                      "grace_s": 6.0}
-            switches.append({"name": f"power-{index}", "kind": "shelly_http",
+            switches.append({"name": f"power-{index}",
+                             "kind": "shelly_mqtt" if self._broker else "shelly_http",
                              "address": self.parts[f"power-{index}"].address})
             if rig.name in self._metered:
                 place["meter"] = f"meter-{index}"
@@ -239,7 +205,8 @@ class EmulatedRig:
         return {
             "rig": "demo", "description": "Emulated: nothing of it is hardware.",
             "emulated": True, "site": "site", "rated": {"power_w": rated}, "meter": "pcc",
-            "watchdog": {"name": "watchdog", "kind": "shelly_http", "hold_s": 2.0,
+            "watchdog": {"name": "watchdog", "hold_s": 2.0, "kind": "usb_relay" if isinstance(
+                self.watchdog, EmulatedUSBRelay) else "shelly_http",
                          "address": self.parts["watchdog"].address},
             "places": places, "meters": meters, "switches": switches,
             "loads": [{"name": "bank", "address": self.parts["bank"].address,

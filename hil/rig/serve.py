@@ -29,9 +29,13 @@ def write_rig(rig: EmulatedRig) -> Path:
 
 
 def serve(folder: Path, scenario: ScenarioModel, seed: int, stopped: threading.Event,
-          commands: TextIO, place_meters: int = 1) -> None:
-    """Serve until stopped, or until told to end; the end of the commands alone ends nothing."""
-    rig = EmulatedRig(folder, scenario, seed, place_meters)
+          commands: TextIO, usb_relay: bool = False,
+          broker: tuple[str, int] | None = None) -> None:
+    """Serve until stopped, or until told to end; the end of the commands alone ends nothing.
+
+    usb_relay, broker: as in EmulatedRig.
+    """
+    rig = EmulatedRig(folder, scenario, seed, usb_relay=usb_relay, broker=broker)
     try:
         rig.start()
         path = write_rig(rig)

@@ -112,6 +112,10 @@ def hil_demo_rig(
     scenario: Annotated[
         str, typer.Option(help="Whose elements stand on it.")] = "short",
     seed: Annotated[int, typer.Option(min=0, max=2**32 - 1)] = 1,
+    usb_relay: Annotated[bool, typer.Option(
+        "--usb-relay", help="A USB relay as the watchdog, instead of a Shelly.")] = False,
+    broker: Annotated[str | None, typer.Option(
+        metavar="HOST:PORT", help="Shellies behind this MQTT broker, not over HTTP.")] = None,
 ) -> None:
     """Serve an emulated rig until Ctrl-C, and write its rig.yaml: everything can be tried on it.
 
@@ -120,10 +124,16 @@ def hil_demo_rig(
     from hil.rig.serve import serve
 
     loaded = scenario_of(scenario, "--scenario")
+    address = None
+    if broker is not None:
+        host, _, port = broker.rpartition(":")
+        if not host or not port.isdigit():
+            raise typer.BadParameter(f"{broker!r} is not HOST:PORT", param_hint="--broker")
+        address = (host, int(port))
     stopped = threading.Event()
     for kind in (signal.SIGINT, signal.SIGTERM):
         signal.signal(kind, lambda *_: stopped.set())
-    serve(folder, loaded, seed, stopped, sys.stdin)
+    serve(folder, loaded, seed, stopped, sys.stdin, usb_relay, address)
 
 
 # runs

@@ -43,12 +43,13 @@ def environment(folder: Path) -> dict[str, str]:
 class RigProcess:
     """`cellwall hil demo-rig` and its commands."""
 
-    def __init__(self, folder: Path, scenario: Path) -> None:
+    def __init__(self, folder: Path, scenario: Path, *more: str) -> None:
+        """more: what else `demo-rig` is asked for."""
         self.folder = folder
         self._number = 0
         self.env = environment(folder)
         self._process = subprocess.Popen(
-            [*COMMAND, "demo-rig", str(folder), "--scenario", str(scenario)], env=self.env,
+            [*COMMAND, "demo-rig", str(folder), "--scenario", str(scenario), *more], env=self.env,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1)
         self.ready = self._answer()
         self.rig = Path(self.ready["rig"])
