@@ -6,6 +6,7 @@ kind and number only say where to look, nothing is believed that a signature doe
 `trust.json`. Verification needs no other file and no network.
 """
 
+import contextlib
 import hashlib
 import shutil
 from collections.abc import Sequence
@@ -124,6 +125,19 @@ def read_entries(path: Path) -> list[tuple[int, int | None, bytes]]:
     return entries
 
 
+def _ends_unix_ms(numbered: list[tuple[int, tuple[int, int | None, bytes]]]
+                  ) -> dict[int | None, int]:
+    """Return when each interval ended, as its commitment says; whether that holds is asked later.
+    """
+    ends: dict[int | None, int] = {}
+    for _, (kind, _, statement) in numbered:
+        if kind == schema.INTERVAL_COMMITMENT:
+            with contextlib.suppress(DecodeError, SignatureError):  # it fails on its own
+                fields = codec.decode_statement(kind, codec.peek(statement)[2])
+                ends[fields["number"]] = fields["end_unix_ms"]
+    return ends
+
+
 class Verifier:
     """Check entries in order of dependence: credentials, elements' chains, orders, intervals."""
 
@@ -136,6 +150,7 @@ class Verifier:
         self._known: dict[bytes, list[Credential]] = {}
         self._parties: dict[bytes, list[Credential]] = {}
         self._leaves: dict[int | None, list[Leaf]] = {}
+        self._ends_unix_ms: dict[int | None, int] = {}
         self.outcome = Verification()
 
     def run(self, entries: list[tuple[int, int | None, bytes]]) -> Verification:
@@ -202,8 +217,13 @@ class Verifier:
         codec.decode_statement(kind, codec.peek(statement)[2])  # every range of the contract
         known.setdefault(one.key_id, []).append(one)
 
-    def _signed_by_element(self, kind: int, statement: bytes) -> tuple[bytes, dict[str, Any]]:
-        """Return (id, fields) of a statement whose signer held a credential when it was made."""
+    def _signed_by_element(self, kind: int, statement: bytes, number: int | None = None
+                           ) -> tuple[bytes, dict[str, Any]]:
+        """Return (id, fields) of a statement whose signer held a credential when it was made.
+
+        An event of a clock that was never set has no time: it is asked for as of the end of the
+        interval `number` that commits it, and where none does as of the first credential.
+        """
         kid = codec.peek(statement)[1]
         known = self._known.get(kid)
         if known is None:
@@ -212,6 +232,9 @@ class Verifier:
         if fields["element_id"] != kid:
             raise SignatureError("signed for another element", fields["element_id"])
         at_ms = fields.get("at_unix_ms", 0)
+        if kind == schema.SAFETY_EVENT and not at_ms:
+            at_ms = self._ends_unix_ms.get(number) or 1000 * min(
+                one.claims[5] for one in known)
         self._standing.check(known, fields.get("start_unix_ms", at_ms) // 1000,
                              fields.get("end_unix_ms", at_ms) // 1000)
         return kid, fields
@@ -242,14 +265,16 @@ class Verifier:
 
     def _chains(self, numbered: list[tuple[int, tuple[int, int | None, bytes]]]) -> None:
         """Check every element's records and events, and that each continues its chain."""
+        self._ends_unix_ms = _ends_unix_ms(numbered)
         opened: dict[bytes, list[tuple[int, int | None, Leaf]]] = {}
         for index, (kind, number, statement) in numbered:
             if kind not in (schema.EXECUTION_RECORD, schema.SAFETY_EVENT):
                 continue
             holder: list[Leaf] = []
 
-            def check(k: int = kind, s: bytes = statement, h: list[Leaf] = holder) -> None:
-                element_id, fields = self._signed_by_element(k, s)
+            def check(k: int = kind, s: bytes = statement, h: list[Leaf] = holder,
+                      n: int | None = number) -> None:
+                element_id, fields = self._signed_by_element(k, s, n)
                 h.append(Leaf(element_id, k, fields, s))
 
             if self._try(index, kind, check):
@@ -271,6 +296,8 @@ class Verifier:
         name = _KIND_NAMES[leaf.kind]
         self.outcome.verified -= 1
         self.outcome.by_kind[name] -= 1
+        if not self.outcome.by_kind[name]:
+            del self.outcome.by_kind[name]
         self._fail(index, f"{name} of {leaf.element_id.hex()}", why)
 
     def _below(self, numbered: list[tuple[int, tuple[int, int | None, bytes]]]) -> None:

@@ -120,6 +120,7 @@ class Holdings:
         self.parties: dict[bytes, list[Held]] = {}
         self.intervals: dict[int, Interval] = {}
         self.checkpoints: list[tuple[dict[int, Any], bytes]] = []
+        self._untimed: dict[bytes, int] = {}  # interval of each event of a clock never set
         leaves: dict[int, list[Leaf]] = {}
         for kind, number, statement in entries:
             if kind == CHECKPOINT_KIND:
@@ -135,6 +136,8 @@ class Holdings:
             if kind == schema.INTERVAL_COMMITMENT:
                 self.intervals[found["number"]] = Interval(statement, found)
             elif number is not None:
+                if kind == schema.SAFETY_EVENT and not found["at_unix_ms"]:
+                    self._untimed[statement] = number
                 leaves.setdefault(number, []).append(
                     Leaf(found["element_id"], kind, found, statement))
         for number, members in leaves.items():
@@ -177,6 +180,9 @@ class Holdings:
         if not known:
             raise DecodeError("no credential for element", leaf.element_id.hex())
         start, end = span_unix_ms(leaf)
+        committed = self.intervals.get(self._untimed.get(leaf.statement, 0))
+        if committed is not None:
+            start = end = committed.fields["end_unix_ms"]
         return _in_force(known, start, end) or known[-1]
 
     def parties_of(self, aggregator_id: bytes, times_unix_ms: Iterable[int]) -> list[bytes]:

@@ -161,7 +161,7 @@ def _interval(entry: Any, out: Outcome) -> None:
         check_signature(out.aggregators[kid], receipt_header(kid, number, count), fields[4],
                         root_signature, f"root of interval {number}")
         out.receipts_signed += 1
-    shown = [_record(one, number, index, out)
+    shown = [_record(one, number, index, fields[7], out)
              for index, one in zip(indexes, records, strict=True)]
     entries = {one.index: one.statement for one in shown}
     need(shared_root(count, entries, nodes) == fields[4] if shown else nodes == b"",
@@ -176,8 +176,12 @@ def _interval(entry: Any, out: Outcome) -> None:
     out.signed.append(statement)
 
 
-def _record(statement: Any, number: int, index: int, out: Outcome) -> Shown:
-    """Check one leaf: its signature by a credentialed key, valid at the time of the record."""
+def _record(statement: Any, number: int, index: int, committed_unix_ms: int, out: Outcome
+            ) -> Shown:
+    """Check one leaf: its signature by a credentialed key, valid at the time of the record.
+
+    An event of a clock that was never set says 0: it is asked for as of its commitment.
+    """
     need(type(statement) is bytes, "record")
     is_event = b"\x6fcw/safety-event" in statement[:48]
     if is_event:
@@ -191,7 +195,8 @@ def _record(statement: Any, number: int, index: int, out: Outcome) -> Shown:
         instructed = instructed if fields[7] >= 0 else -instructed
     need(fields[1] == kid, "signed for another element", fields[1])
     need(fields[2] >= 1 and 0 <= start_ms <= end_ms <= UNIX_MS_MAX, "record", index)
-    held = out.trust.check(out.credentials[kid], start_ms // 1000, end_ms // 1000)
+    from_ms, to_ms = (committed_unix_ms,) * 2 if is_event and not start_ms else (start_ms, end_ms)
+    held = out.trust.check(out.credentials[kid], from_ms // 1000, to_ms // 1000)
     return Shown(kid, fields[2], number, index, is_event, start_ms, end_ms, instructed, energy,
                  quality, fields[3], statement, held.claims)
 

@@ -1,6 +1,7 @@
 """Runs on an emulated rig: real firmware and protocols; every way out ends with outputs off."""
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -16,18 +17,27 @@ from tests.hil.line_process import until
 from tests.hil.rig_process import SCENARIO, RigProcess
 
 RUN_S_MAX = 120.0
-SHORT_LOSSES = ("pcc", "power-1", "power-2", "bank", "meter-1", "bms-break")
+SHORT_LOSSES = (("pcc", "power-1", "bank"), ("power-2", "bms-break"), ("place-2",))
 
 
 @pytest.fixture(scope="module")
-def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RigProcess]:
-    """A served rig with two elements; parts that a test has unplugged are plugged in again."""
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RigProcess]:
+    """A served rig with two elements."""
     folder = tmp_path_factory.mktemp("rig")
     scenario = folder / "scenario.yaml"
     scenario.write_text(SCENARIO, encoding="utf-8")
     served = RigProcess(folder, scenario)
     yield served
     served.end()
+
+
+@pytest.fixture
+def rig(served: RigProcess) -> Iterator[RigProcess]:
+    """The rig; parts that a test has unplugged are plugged in again."""
+    yield served
+    for name, plugged in served.state()["plugged"].items():
+        if not plugged:
+            served.plug(name, True)
 
 
 def _run(rig: RigProcess, *more: str) -> subprocess.Popen[str]:
@@ -72,7 +82,7 @@ def test_a_run_bears_short_losses_and_is_replayed_without_the_rig(rig: RigProces
     _in_regulation(rig, host)
     locked = rig.hil("locks")
     assert locked.wait(RUN_S_MAX) == 0 and "hil run bench" in rig.said("out.txt")
-    for names in (SHORT_LOSSES, ("place-2",)):
+    for names in SHORT_LOSSES:
         for plugged in (False, True):
             for name in names:
                 rig.plug(name, plugged)
@@ -83,7 +93,7 @@ def test_a_run_bears_short_losses_and_is_replayed_without_the_rig(rig: RigProces
     assert code == (0 if results["passed"] else 1)
     assert not results["aborted"] and results["statements"]["failed"] == 0
     lost = {one["name"]: one for one in results["rig"]["losses"]}
-    assert {*SHORT_LOSSES, "place-2"} <= set(lost)
+    assert set().union(*SHORT_LOSSES) <= set(lost)
     assert all(one["back_s"] > one["lost_s"] and not one["stopped"] for one in lost.values())
     wall, cabinet = results["elements"]
     assert wall["metered_mwh"] is not None and wall["segments"][0]["e1_pct"] is not None
@@ -96,8 +106,8 @@ def test_a_run_bears_short_losses_and_is_replayed_without_the_rig(rig: RigProces
     # rows close where the panel takes its turns, or each answer would count a second late
     with (record / "record.jsonl").open(encoding="utf-8") as file:
         assert json.loads(file.readline())["start_unix_ms"] % 1000 == 0
-    console = (out / "console.csv").read_text(encoding="utf-8")
-    assert "session with" in console
+    # these boards keep their log to themselves: what a Pico says is in test_rp2040_rig
+    assert (out / "console.csv").read_text(encoding="utf-8") == "t_s,element,text\n"
     again = rig.hil("replay", str(record), "--json")
     again.wait(RUN_S_MAX)
     numbers = json.loads(rig.said("out.txt"))
@@ -149,15 +159,32 @@ def test_a_killed_host_leaves_nothing_on(rig: RigProcess) -> None:
 def test_a_lasting_loss_stops_the_rig_and_is_named(rig: RigProcess, name: str) -> None:
     out = rig.folder / f"lost-{name}"
     host = _run(rig, "--out", str(out))
-    _on(rig, host)
+    _in_regulation(rig, host)
     rig.plug(name, False)
     assert host.wait(RUN_S_MAX) == 3
-    assert f"{name} does not answer" in " ".join(rig.said().split())
+    why = "is gone" if name == "place-1" else "does not answer"
+    assert re.search(f"the rig has lost a part.*{name}.*{why}", " ".join(rig.said().split()))
     rig.until_off()
     rig.plug(name, True)
     results = load_results(out)
     assert results["aborted"] and not results["passed"]
     assert [one["name"] for one in results["rig"]["losses"] if one["stopped"]] == [name]
+
+
+@pytest.mark.whole
+def test_energy_that_a_meter_has_missed_is_not_known(rig: RigProcess) -> None:
+    out = rig.folder / "missed"
+    host = _run(rig, "--out", str(out))
+    _in_regulation(rig, host)
+    rig.plug("meter-1", False)
+    time.sleep(1.5)
+    rig.plug("meter-1", True)
+    assert host.wait(RUN_S_MAX) in (0, 1)
+    results = load_results(out)
+    (lost,) = results["rig"]["losses"]
+    assert lost["name"] == "meter-1" and lost["back_s"] > lost["lost_s"] and not lost["stopped"]
+    wall = results["elements"][0]
+    assert wall["metered_mwh"] is None and wall["realized_mwh"] is not None
 
 
 TESTS = """
@@ -231,7 +258,8 @@ def test_a_case_is_run_many_times_and_says_how_often_it_passed(rig: RigProcess) 
     said = json.loads(rig.said("out.txt"))
     cases = {one["name"]: one for one in said["cases"]}
     assert said["runs"] == 2 and all(one["verdict"] == "pass" for one in said["cases"])
-    assert cases["silent.safe_after_ms"]["value_max"] is None  # a limit of its own judges it
+    safe = cases["silent.safe_after_ms"]
+    assert 0 < safe["value_min"] <= safe["value_median"] <= safe["value_max"] <= 3000
     assert (out / "junit.xml").read_text(encoding="utf-8").count("<testsuite ") == 2
     assert all(load_results(out / f"run-{number}")["passed"] for number in (1, 2))
     rig.until_off()
@@ -248,7 +276,12 @@ def test_virtual_time_real_time_and_the_rig_side_by_side(rig: RigProcess) -> Non
     assert [one["clock"] for one in runs.values()] == ["virtual", "real", "real"]
     assert [one["rig"]["kind"] for one in runs.values()] == [
         "virtual bench", "real-time bench", "demo"]
-    row = next(one for one in said["rows"] if one["name"].endswith("regulation.e1_pct"))
-    print(row)
+    assert [one["label"] for one in said["runs"]] == ["virtual", "real", "rig"]
+    e1 = next(one for one in said["metrics"] if one["name"] == "regulation.e1_pct")
+    assert e1["values"] == [next(
+        seg["e1_pct"] for seg in run["segments"] if seg["name"] == "regulation")
+        for run in runs.values()]
+    assert [one["absolute"] for one in e1["changes"]] == [
+        pytest.approx(value - e1["values"][0]) for value in e1["values"][1:]]
     assert (out / "parity.html").exists()
     rig.until_off()

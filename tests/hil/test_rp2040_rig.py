@@ -1,5 +1,6 @@
 """A rig with an emulated Pico as its place: the real RP2040 image at the end of a port."""
 
+import csv
 import json
 from pathlib import Path
 
@@ -78,6 +79,10 @@ def test_a_pico_is_a_place_of_a_rig(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         relay.unplug()
         meter.unplug()
     results = load_results(out)
+    with (out / "console.csv").open(newline="", encoding="utf-8") as file:
+        said = list(csv.DictReader(file))
+    (session,) = [one for one in said if "session with" in one["text"]]
+    assert session["element"] == "wall" and 0 < float(session["t_s"]) < 75
     assert not results["aborted"] and results["statements"]["failed"] == 0
     assert results["rig"]["boards"][0]["board"] == "rpi_pico"
     assert results["rig"]["boards"][0]["interpreter"].startswith("MicroPython 1.")

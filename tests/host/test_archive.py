@@ -1,5 +1,6 @@
 """The offline verification: what holds, and what is said of everything that does not."""
 
+import hashlib
 import random
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,8 @@ from element.protocol.errors import DecodeError
 from hil.benchmarks.attest import START_MS, make_building, make_credential
 from hil.benchmarks.host import make_archive
 from host_tools import codec
+from host_tools.attest import bundle
+from host_tools.attest import verifier as attest_verifier
 from host_tools.attest.archive import (
     Verification,
     Verifier,
@@ -20,6 +23,7 @@ from host_tools.attest.archive import (
     read_entries,
     verify_folder,
 )
+from host_tools.attest.commitment import Leaf
 from host_tools.attest.standing import RootKey, Trust
 from host_tools.identity.credentials import party_credential
 from host_tools.identity.issuer import Authorities, TrustRoot
@@ -224,6 +228,66 @@ def test_validity_has_the_skew_and_is_that_of_the_record(building, changes, fail
         whys = _whys(trusted, _changed(building, schema.CREDENTIAL, lambda _: made))
         late = [why for what, why in whys if what == "record" and why.startswith("credential ")]
         assert len(late) == 2 * failed  # the first or the last minute's two records
+
+
+def _with_untimed_event(intervals: int = 3, credential_changes=None):
+    """Return a building whose first element signed an event before its clock was ever set."""
+    sign = make_building(1, 4, 1, 2).elements[0]
+
+    def change(number: int, members: list[Leaf]) -> list[Leaf]:
+        if number < intervals:
+            return members
+        last = [one for one in members if one.element_id == sign.key_id][-1]
+        fields = {"element_id": sign.key_id, "counter": last.fields["counter"] + 1,
+                  "previous_hash": hashlib.sha256(last.statement).digest(), "cause": 1,
+                  "at_unix_ms": 0, "value": 0, "limit": 0, "released": False, "index": None}
+        statement = codec.sign1(
+            sign.private, schema.STATEMENT_TYP[schema.SAFETY_EVENT], sign.key_id,
+            codec.encode_statement(schema.SAFETY_EVENT, fields))
+        return sorted([*members, Leaf(sign.key_id, schema.SAFETY_EVENT, fields, statement)],
+                      key=lambda one: one.order)
+
+    return make_building(intervals, 4, 1, 2, change=change, credential_changes=credential_changes)
+
+
+def test_an_event_before_the_clock_was_set_is_asked_as_of_its_commitment() -> None:
+    """1970 is when no credential held: the interval that commits it says until when it was."""
+    made = _with_untimed_event()
+    for trusted in (made.trust, made.authorities.trust_root):
+        outcome = _verify(trusted, made.entries)
+        assert outcome.failures == [] and outcome.by_kind["safety-event"] == 1
+    holdings = bundle.Holdings(made.entries)
+    chosen = holdings.chosen(bundle.Choice())
+    checked = attest_verifier.verify_bundle(bundle.build(holdings, chosen), made.trust)
+    assert any(one.is_event for one in checked.records)
+    # revoked before the commitment: who has the key signs what he likes
+    keys = made.authorities
+    for at_s, bad in ((START_S + 301, 0), (START_S + 180, 1)):
+        revoked = Revocation(made.elements[0].key_id, at_s, 1)
+        listed = sign_list(keys.issuer, 1, (revoked,), START_S)
+        whys = _whys(made.trust.with_list(listed), made.entries)
+        assert sum(what == "safety-event" for what, _ in whys) == bad
+    # a credential that was over by then does not hold either
+    over = _with_untimed_event(5, {"expires_unix_s": START_S + 120})
+    assert ("safety-event", "credential expired") in [
+        (what, why.split(" (")[0]) for what, why in _whys(over.trust, over.entries)]
+
+
+def test_an_untimed_event_that_nothing_commits_yet_holds() -> None:
+    made = _with_untimed_event(1)
+    index = _index(made.entries, schema.SAFETY_EVENT)
+    kind, _, statement = made.entries[index]
+    later = [*made.entries[:index], *made.entries[index + 1:], (kind, None, statement)]
+    assert [one for one in _whys(made.trust, later) if one[0] == "safety-event"] == []
+
+
+def test_a_kind_of_which_none_holds_is_not_counted() -> None:
+    """results.json lists what holds by kind: a kind with none of it is not there."""
+    made = _with_untimed_event(1)
+    index = _index(made.entries, schema.SAFETY_EVENT)
+    outcome = _verify(made.trust, [*made.entries[:index - 1], *made.entries[index:]])
+    assert any("counter" in one.why for one in outcome.failures)
+    assert "safety-event" not in outcome.by_kind and min(outcome.by_kind.values()) > 0
 
 
 def test_renewed_credentials_stand_side_by_side(building) -> None:
