@@ -21,7 +21,7 @@ from element.protocol import schema, trust
 from element.protocol.errors import DecodeError, SignatureError
 from host_tools import codec
 from host_tools.attest import merkle
-from host_tools.attest.commitment import Leaf, totals
+from host_tools.attest.commitment import Leaf, span_unix_ms, totals
 from host_tools.attest.curtailment import (
     CURTAILMENT_KIND,
     CURTAILMENT_TYP,
@@ -231,12 +231,12 @@ class Verifier:
         fields = self._open(kind, statement, known[0].key)
         if fields["element_id"] != kid:
             raise SignatureError("signed for another element", fields["element_id"])
-        at_ms = fields.get("at_unix_ms", 0)
-        if kind == schema.SAFETY_EVENT and not at_ms:
-            at_ms = self._ends_unix_ms.get(number) or 1000 * min(
+        committed_ms = 0
+        if kind == schema.SAFETY_EVENT:
+            committed_ms = self._ends_unix_ms.get(number) or 1000 * min(
                 one.claims[5] for one in known)
-        self._standing.check(known, fields.get("start_unix_ms", at_ms) // 1000,
-                             fields.get("end_unix_ms", at_ms) // 1000)
+        start_ms, end_ms = span_unix_ms(fields, committed_ms)
+        self._standing.check(known, start_ms // 1000, end_ms // 1000)
         return kid, fields
 
     def _announcement(self, statement: bytes) -> None:

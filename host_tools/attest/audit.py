@@ -49,7 +49,7 @@ from host_tools.attest.audit_check import (
     sum_leaf,
     wrong_leaves_min,
 )
-from host_tools.attest.commitment import Leaf
+from host_tools.attest.commitment import Leaf, span_unix_ms
 from host_tools.identity.keys import KeyPair
 
 GRIND_LOG2 = 40
@@ -100,7 +100,7 @@ def leaf_mwh_max(holdings: bundle.Holdings, leaves: Sequence[Leaf]) -> int:
     bound = 1
     for leaf in leaves:
         profile = holdings.credential_of(leaf)[1]["profile"]
-        start, end = bundle.span_unix_ms(leaf)
+        start, end = span_unix_ms(leaf.fields)
         allowed = allowance_mwh(
             max(profile["power_mw_discharge_max"], profile["power_mw_charge_max"]), end - start)
         if abs(energy_of(leaf)) > allowed:

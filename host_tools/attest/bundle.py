@@ -17,7 +17,7 @@ from element.protocol import schema, trust
 from element.protocol.errors import DecodeError, RangeError
 from host_tools import codec
 from host_tools.attest import merkle
-from host_tools.attest.commitment import Leaf
+from host_tools.attest.commitment import Leaf, span_unix_ms
 from host_tools.attest.log import CHECKPOINT_KIND, CHECKPOINT_SHAPE, IntervalLog
 from host_tools.attest.primitives import (
     leaf_hash,
@@ -69,7 +69,7 @@ class Choice:
         profile = claims["profile"]
         wanted = ((self.tenant, claims["tenant"]), (self.manufacturer, claims.get("manufacturer")),
                   (self.chemistry, profile["chemistry"]), (self.role, profile["role"]))
-        start, end = span_unix_ms(leaf)
+        start, end = span_unix_ms(leaf.fields)
         prefix = (self.element or "").lower()
         return (all(wish is None or wish == value for wish, value in wanted)
                 and leaf.element_id.hex().startswith(prefix)
@@ -81,13 +81,6 @@ class Choice:
         said = [f"{one.name}={getattr(self, one.name)}" for one in fields(self)
                 if getattr(self, one.name) is not None]
         return " ".join(said) or "everything"
-
-
-def span_unix_ms(leaf: Leaf) -> tuple[int, int]:
-    """Return the start and end of a record; of a safety event, its moment twice."""
-    if leaf.kind == schema.SAFETY_EVENT:
-        return leaf.fields["at_unix_ms"], leaf.fields["at_unix_ms"]
-    return leaf.fields["start_unix_ms"], leaf.fields["end_unix_ms"]
 
 
 @dataclass
@@ -120,7 +113,6 @@ class Holdings:
         self.parties: dict[bytes, list[Held]] = {}
         self.intervals: dict[int, Interval] = {}
         self.checkpoints: list[tuple[dict[int, Any], bytes]] = []
-        self._untimed: dict[bytes, int] = {}  # interval of each event of a clock never set
         leaves: dict[int, list[Leaf]] = {}
         for kind, number, statement in entries:
             if kind == CHECKPOINT_KIND:
@@ -136,8 +128,6 @@ class Holdings:
             if kind == schema.INTERVAL_COMMITMENT:
                 self.intervals[found["number"]] = Interval(statement, found)
             elif number is not None:
-                if kind == schema.SAFETY_EVENT and not found["at_unix_ms"]:
-                    self._untimed[statement] = number
                 leaves.setdefault(number, []).append(
                     Leaf(found["element_id"], kind, found, statement))
         for number, members in leaves.items():
@@ -166,23 +156,21 @@ class Holdings:
         for number, interval in sorted(self.intervals.items()):
             indexes = interval.tree.size and [
                 index for index, leaf in enumerate(interval.leaves)
-                if choice.takes(leaf, self.credential_of(leaf)[1])]
+                if choice.takes(leaf, self.credential_of(leaf, interval.fields["end_unix_ms"])[1])]
             if indexes:
                 out[number] = indexes
         return out
 
-    def credential_of(self, leaf: Leaf) -> Held:
+    def credential_of(self, leaf: Leaf, committed_unix_ms: int = 0) -> Held:
         """Return the credential that held when a record was made, else the newest.
 
+        committed_unix_ms: end of its interval, for an event that has no time of its own.
         Raises DecodeError when there is none of its element.
         """
         known = self.credentials.get(leaf.element_id)
         if not known:
             raise DecodeError("no credential for element", leaf.element_id.hex())
-        start, end = span_unix_ms(leaf)
-        committed = self.intervals.get(self._untimed.get(leaf.statement, 0))
-        if committed is not None:
-            start = end = committed.fields["end_unix_ms"]
+        start, end = span_unix_ms(leaf.fields, committed_unix_ms)
         return _in_force(known, start, end) or known[-1]
 
     def parties_of(self, aggregator_id: bytes, times_unix_ms: Iterable[int]) -> list[bytes]:
@@ -273,7 +261,8 @@ def build(holdings: Holdings, indexes: dict[int, list[int]], key: KeyPair | None
     for number in sorted(indexes):
         interval, shown = holdings.intervals[number], indexes[number]
         nodes = interval.tree.shared_proof(shown) if shown else []
-        used |= {holdings.credential_of(interval.leaves[index])[0] for index in shown}
+        used |= {holdings.credential_of(interval.leaves[index], interval.fields["end_unix_ms"])[0]
+                 for index in shown}
         signature = sign_root(key, number, interval.tree.size, interval.tree.root).signature \
             if key is not None and receipts else None
         _, _, payload, sealed = parts_of(interval.statement, "interval")

@@ -41,6 +41,18 @@ class Leaf:
         return self.element_id, int(self.fields["counter"])
 
 
+def span_unix_ms(fields: dict[str, Any], committed_unix_ms: int = 0) -> tuple[int, int]:
+    """Return the start and end of a record; of what has one moment, that twice.
+
+    An event of a clock that was never set says 0: it was signed by committed_unix_ms, the end of
+    the interval that commits it, and that is as of when its signer's credential is asked for.
+    """
+    if "end_unix_ms" in fields:
+        return fields["start_unix_ms"], fields["end_unix_ms"]
+    at_unix_ms = fields.get("at_unix_ms", 0) or committed_unix_ms
+    return at_unix_ms, at_unix_ms
+
+
 def energy_mwh(power_mw: int, duration_ms: int) -> int:
     """Return power for a duration in mWh, rounded half away from zero."""
     size = (abs(power_mw) * duration_ms + 1_800_000) // 3_600_000

@@ -13,6 +13,7 @@ from element.protocol import schema
 from element.protocol.errors import SignatureError
 from host_tools import codec
 from host_tools.attest import merkle
+from host_tools.attest.commitment import span_unix_ms
 from host_tools.attest.primitives import Refused
 from host_tools.attest.receipts import SignedRoot, sign_root
 from host_tools.attest.standing import Credential, Trust
@@ -54,9 +55,9 @@ def check_records(trust: Trust, known: Known, records: Sequence[bytes]
             _TYPS[typ], codec.verify1(statement, known[kid][0].key, typ))
         if fields["element_id"] != kid:
             raise SignatureError("signed for another element", fields["element_id"])
-        start_ms = fields.get("start_unix_ms", fields.get("at_unix_ms", 0))
+        start_ms, end_ms = span_unix_ms(fields)
         try:
-            trust.check(known[kid], start_ms // 1000, fields.get("end_unix_ms", start_ms) // 1000)
+            trust.check(known[kid], start_ms // 1000, end_ms // 1000)
         except Refused as error:
             raise SignatureError(error.code, error.value) from error
         out.append((kid, fields["counter"]))
