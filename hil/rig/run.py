@@ -26,12 +26,10 @@ from hil.rig.workers import Workers
 from hil.scenarios.model import EventModel, PhaseModel, ScenarioModel
 from hil.signals.signal import Signal
 from host_tools.aggregator import Aggregator
-from host_tools.links.text_lines import TextLines
+from host_tools.links.text_lines import TextLines, pieces
 
 ROW_MS = 1000
 TURN_S_MAX = 0.02
-# A line of text may be longer than what a Wire holds: take it out piece by piece.
-TEXT_PIECE_SIZE = 64
 # A board that is there and says nothing for so long is gone; telemetry comes once a second.
 SILENT_MS_MAX = 3000
 FIRE_POLL_MS = 50
@@ -196,11 +194,9 @@ class RigRun:
     def _hear(self, name: str, data: bytes) -> None:
         """Keep what a board says in words, whether a panel lives or not."""
         wire, lines = self._words[name]
-        for start in range(0, len(data), TEXT_PIECE_SIZE):
-            wire.feed(data[start:start + TEXT_PIECE_SIZE])
-            for line in lines.take(bytes(wire.text)):
+        for _, text in pieces(wire, data):
+            for line in lines.take(text):
                 self._journal.put(self.now_ms, "console", name, line)
-            wire.text = bytearray()
 
     def _send(self, place: str, data: bytes) -> None:
         self._journal.raw(place, "tx", data.hex())

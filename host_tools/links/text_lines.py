@@ -1,9 +1,22 @@
 """Lines of text out of what an element says between its frames."""
 
 import re
+from collections.abc import Iterator
 
+from element.protocol.wire import Wire
+
+# A line of text may be longer than what a Wire holds: it is taken out piece by piece.
+PIECE_SIZE = 64
 TEXT_SIZE_MAX = 65536
 _PRINTABLE = re.compile(r"[^\x20-\x7e]")
+
+
+def pieces(wire: Wire, data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Split what came over a line; yields (bytes of frames, text) in order, none of it lost."""
+    for start in range(0, len(data), PIECE_SIZE):
+        frames = wire.feed(data[start:start + PIECE_SIZE])
+        text, wire.text = bytes(wire.text), bytearray()
+        yield frames, text
 
 
 class TextLines:

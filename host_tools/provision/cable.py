@@ -13,7 +13,7 @@ from element.protocol.wire import Wire
 from host_tools.identity.keyring import Enrolled, Keyring
 from host_tools.links.element_port import ElementPort
 from host_tools.links.open_line import open_line
-from host_tools.links.text_lines import TextLines
+from host_tools.links.text_lines import TextLines, pieces
 
 STEP_S = 0.02
 COMMAND_S_MAX = 5.0
@@ -107,14 +107,11 @@ class Cable:
             select.select([fd], [], [], wait_s)
         now_ms = time.time_ns() // 1_000_000
         data = self._link.receive()
-        # a line of text may be longer than what a board takes: take it out piece by piece
-        for start in range(0, len(data), 64):
-            frames = self._wire.feed(data[start:start + 64])
+        for frames, text in pieces(self._wire, data):
             if frames:
                 self.element.receive(frames, now_ms)
-            if self._wire.text:
-                self._take_text(bytes(self._wire.text))
-                self._wire.text = bytearray()
+            if text:
+                self._take_text(text)
         if self.seeks_session:
             self.element.tick(now_ms)
 
@@ -124,8 +121,6 @@ class Cable:
             self._take_line(line)
 
     def _take_line(self, line: str) -> None:
-        if not line:
-            return
         is_log = _LOG.match(line) is not None
         if is_log:
             self.log.append(line)
