@@ -21,6 +21,8 @@ IN = struct.Struct("<IiiBHHH")
 # A board that is silent for this long of wall time hangs: no tick takes a hundredth of it.
 ANSWER_S_MAX = 20.0
 HEAP = "1m"
+# In a board's flash folder: what it prints.
+LOG_FILE = "console.log"
 RECEIVE_SIZE = 16384
 start_process = subprocess.Popen
 
@@ -102,7 +104,7 @@ class BoardProcess:
         if uart_fds is not None:
             command += [str(fd) for fd in uart_fds]
         path = f"{spec.firmware}:{spec.board}:.frozen"
-        with (spec.flash / "console.log").open("ab") as log:
+        with (spec.flash / LOG_FILE).open("ab") as log:
             try:
                 self._process = start_process(
                     command, cwd=spec.flash, stdin=theirs.fileno(), stdout=log, stderr=log,
@@ -163,7 +165,7 @@ class BoardProcess:
 
     def last_words(self) -> str:
         """Return the last line of the board's console, and where the rest of it is."""
-        path = self.spec.flash / "console.log"
+        path = self.spec.flash / LOG_FILE
         lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
         return f"{lines[-1] if lines else 'it said nothing'} (all of it in {path})"
 

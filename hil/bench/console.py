@@ -11,8 +11,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
+from hil.bench.board_process import LOG_FILE
+from hil.bench.rig import Rig
+
 CONSOLE_FILE = "console.csv"
-LOG_FILE = "console.log"
 HEADER = ("t_s", "element", "text")
 LOG_SIZE_MAX = 64_000_000
 _CLOCK = re.compile(r"^bench: tick (\d+) is (\d+) ms$")
@@ -39,25 +41,25 @@ def said_by(element: str, path: Path) -> list[Said]:
     said: list[Said] = []
     zero: int | None = None  # the tick of the run's begin
     at_ms: int | None = None
-    for printed in text.splitlines():
-        line = printed
+    for line in text.splitlines():
         clock, stamp = _CLOCK.match(line), _STAMP.match(line)
+        words = line
         if clock is not None:
-            at_ms = int(clock[2])
+            at_ms, words = int(clock[2]), "start"
             zero = int(clock[1]) - at_ms
-            said.append(Said(at_ms, element, "start"))
-            continue
-        if stamp is not None and zero is not None:
-            at_ms, line = int(stamp[1]) - zero, stamp[2]
-        if line:
-            said.append(Said(at_ms, element, line))
+        elif stamp is not None and zero is not None:
+            at_ms, words = int(stamp[1]) - zero, stamp[2]
+        if words:
+            said.append(Said(at_ms, element, words))
     return said
 
 
-def write_console(path: Path, said: Iterable[Said]) -> None:
-    """Write lines in the order of time; those without one come first, in the order given."""
+def write_console(out: Path, said: Iterable[Said]) -> None:
+    """Write console.csv of a run's folder in the order of time; lines without one come first, in
+    the order given.
+    """
     ordered = sorted(said, key=lambda one: -1 if one.at_ms is None else one.at_ms)
-    with path.open("w", newline="", encoding="utf-8") as file:
+    with (out / CONSOLE_FILE).open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(HEADER)
         for one in ordered:
@@ -65,7 +67,7 @@ def write_console(path: Path, said: Iterable[Said]) -> None:
                              one.element, one.text))
 
 
-def write_bench_console(out: Path, elements: Iterable[str]) -> None:
+def write_bench_console(out: Path, rigs: Iterable[Rig]) -> None:
     """Write console.csv of a bench run's folder from the logs of its boards."""
-    write_console(out / CONSOLE_FILE, [
-        one for name in elements for one in said_by(name, out / "boards" / name / LOG_FILE)])
+    write_console(out, [
+        one for rig in rigs for one in said_by(rig.name, rig.board.spec.flash / LOG_FILE)])

@@ -144,7 +144,7 @@ class Session:
         verification = verify_folder(out / STATEMENTS_FOLDER)
         results = judge(result, verification.as_dict(), made_with, wall_s)
         result.recording.write_csv(out / "trace.csv")
-        write_bench_console(out, [rig.name for rig in result.site.rigs])
+        write_bench_console(out, result.site.rigs)
         write_report(results, out, self._key.key_id)
         sign_run(out, results, self._key, began_unix_ms, time.time_ns() // 1_000_000)
         return result, results

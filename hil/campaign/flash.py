@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-CONSOLE = "console.log"
+from hil.bench.board_process import LOG_FILE
 
 
 class FlashWatch:
@@ -40,4 +40,4 @@ class FlashWatch:
     def _read(self) -> dict[str, tuple[int, bytes]]:
         return {
             str(path.relative_to(self._folder)): (path.stat().st_ino, path.read_bytes())
-            for path in self._folder.rglob("*") if path.is_file() and path.name != CONSOLE}
+            for path in self._folder.rglob("*") if path.is_file() and path.name != LOG_FILE}

@@ -8,7 +8,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from hil.bench.console import CONSOLE_FILE, write_console
+from hil.bench.console import write_console
 from hil.bench.session import STATEMENTS_FOLDER
 from hil.report.files import RESULTS_FILE
 from hil.report.write import write_report
@@ -45,7 +45,7 @@ def replay(folder: Path, out: Path | None = None) -> dict[str, Any]:
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
         books.recording.write_csv(out / "trace.csv")
-        write_console(out / CONSOLE_FILE, books.console)
+        write_console(out, books.console)
         write_report(results, out)
     return results
 

@@ -45,11 +45,11 @@ def test_a_log_without_a_clock_has_no_times(tmp_path: Path) -> None:
 
 
 def test_lines_of_all_boards_are_in_the_order_of_time(tmp_path: Path) -> None:
-    path = tmp_path / "console.csv"
-    write_console(path, [Said(None, "a", "?"), Said(10, "a", "one, two"), Said(10, "a", "three"),
-                         Said(5, "b", 'a "word"')])
-    assert _rows(path) == [["t_s", "element", "text"], ["", "a", "?"], ["0.005", "b", 'a "word"'],
-                           ["0.010", "a", "one, two"], ["0.010", "a", "three"]]
+    write_console(tmp_path, [Said(None, "a", "?"), Said(10, "a", "one, two"),
+                             Said(10, "a", "three"), Said(5, "b", 'a "word"')])
+    assert _rows(tmp_path / "console.csv") == [
+        ["t_s", "element", "text"], ["", "a", "?"], ["0.005", "b", 'a "word"'],
+        ["0.010", "a", "one, two"], ["0.010", "a", "three"]]
 
 
 @given(st.lists(st.text("ab [1]\t", min_size=1).filter(str.strip), max_size=5),

@@ -13,7 +13,7 @@ from types import ModuleType
 
 from element.protocol import codes
 from element.protocol.errors import BusError
-from hil.bench.board_process import BoardProcess, BoardSpec, Outputs
+from hil.bench.board_process import LOG_FILE, BoardProcess, BoardSpec, Outputs
 
 from .firmware import firmware_files
 from .littlefs_image import make_flash
@@ -29,7 +29,6 @@ from .pico import (
 from .wiring import Wiring, load_board
 
 FLASH_NAME = "flash.bin"
-LOG_NAME = "console.log"
 RX_SPEED = 8
 # The CPU may sleep for longer, but inputs that only an ADC sees should not grow old.
 SLEEP_MS_MAX = 100
@@ -60,7 +59,7 @@ class PicoBoard(BoardProcess):
         self.board: ModuleType = module
         self.wiring = Wiring(module)
         self.pico = Pico(build, spec.flash / FLASH_NAME, spec.unique_id,
-                         int.from_bytes(spec.seed[:4], "big"), log=spec.flash / LOG_NAME,
+                         int.from_bytes(spec.seed[:4], "big"), log=spec.flash / LOG_FILE,
                          rx_speed=RX_SPEED)
         self._on = False
         self._offset_ms = 0  # the bench's time at the chip's zero
