@@ -15,7 +15,7 @@ from hil.campaign.catalogue import CORRUPTIONS, Fault
 from hil.campaign.flash import FlashWatch
 from hil.campaign.invariants import ALARM_MS_MAX, Watch
 from hil.campaign.panel import CampaignPanel
-from hil.campaign.slots import Slots, both
+from hil.campaign.slots import Slots, all_of
 from hil.campaign.wires import DisturbedWire
 from hil.plant.converter import ConverterPlant
 from hil.plant.inverter import InverterPlant
@@ -57,10 +57,10 @@ class Injector:
         undo = getattr(self, f"_{fault.kind}")(fault)
         if fault.element is not None:
             faults = self.watch.states[fault.element].faults
-            over = self.slots.while_any(f"{fault.element}/{fault.kind}",
-                                   partial(faults.add, fault.kind),
-                                   partial(faults.discard, fault.kind))
-            undo = over if undo is None else both(undo, over)
+            over = self.slots.while_any(
+                f"{fault.element}/{fault.kind}", partial(faults.add, fault.kind),
+                partial(faults.discard, fault.kind))
+            undo = over if undo is None else all_of(undo, over)
         self.clock.call_at(fault.end_ms, partial(self._end, fault, undo))
 
     def _end(self, fault: Fault, undo: Callable[[], None] | None) -> None:
@@ -79,8 +79,8 @@ class Injector:
 
     def _damage(self, fault: Fault, mode: str, share: float) -> Callable[[], None]:
         bms = self._rig(fault).bms
-        return both(self.slots.until_end(bms, "fault_mode", mode),
-                          self.slots.until_end(bms, "fault_probability", share))
+        return all_of(self.slots.until_end(bms, "fault_mode", mode),
+                      self.slots.until_end(bms, "fault_probability", share))
 
     def _bms_late(self, fault: Fault) -> Callable[[], None]:
         return self._damage(fault, "late", 1.0)
@@ -126,11 +126,11 @@ class Injector:
     def _link_lost(self, fault: Fault) -> Callable[[], None]:
         rig = self._rig(fault)
         return self.slots.while_any(f"link/{rig.name}", partial(rig.set_link_cut, True),
-                               partial(rig.set_link_cut, False))
+                                    partial(rig.set_link_cut, False))
 
     def _on_wires(self, fault: Fault, name: str, value: float) -> Callable[[], None]:
-        return both(*(self.slots.until_end(wire, name, value)
-                            for wire in wires_of(self._rig(fault))))
+        return all_of(*(self.slots.until_end(wire, name, value)
+                        for wire in wires_of(self._rig(fault))))
 
     def _link_delay(self, fault: Fault) -> Callable[[], None]:
         return self._on_wires(fault, "delay_ms", round(fault.value))
@@ -149,9 +149,9 @@ class Injector:
         return self._held(list(wires))
 
     def _held(self, wires: list[DisturbedWire]) -> Callable[[], None]:
-        return both(*(
+        return all_of(*(
             self.slots.while_any(f"held/{id(wire)}", partial(self._hold, wire, True),
-                            partial(self._hold, wire, False)) for wire in wires))
+                                 partial(self._hold, wire, False)) for wire in wires))
 
     def _hold(self, wire: DisturbedWire, holding: bool) -> None:
         wire.hold(holding, self.clock.now_ms)
@@ -263,11 +263,11 @@ class Injector:
 
     def _panel_killed(self, fault: Fault) -> Callable[[], None]:
         return self.slots.while_any("panel", self.panel.kill,
-                               lambda: self.panel.revive(self.clock.unix_ms))
+                                    lambda: self.panel.revive(self.clock.unix_ms))
 
     def _disk_full(self, fault: Fault) -> Callable[[], None]:
         return self.slots.while_any("disk", partial(self.panel.set_disk_full, True),
-                               partial(self.panel.set_disk_full, False))
+                                    partial(self.panel.set_disk_full, False))
 
     def _fire_alarm(self, fault: Fault) -> None:
         self.clock.call_at(self.clock.now_ms + FIRE_POLL_MS, partial(self._alarm, fault))

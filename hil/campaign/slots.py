@@ -7,7 +7,7 @@ from typing import Any
 End = Callable[[], None]
 
 
-def both(*ends: End) -> End:
+def all_of(*ends: End) -> End:
     """Return what ends all of them, in order."""
     def end_all() -> None:
         for end in ends:
