@@ -210,7 +210,8 @@ class RigLive(LiveBench):
 
     def __init__(self, scenario: ScenarioModel, seed: int, rig: Path) -> None:
         super().__init__(scenario)
-        from hil.rig.session import RigOptions, RigSession
+        from hil.rig.options import RigOptions
+        from hil.rig.session import RigSession
 
         out = Path(tempfile.gettempdir()) / f"cellwall-{os.getpid()}-{random.randbytes(4).hex()}"
         self.session = RigSession(RigOptions(Options(scenario, seed, "real", out), rig),

@@ -9,17 +9,17 @@ import shutil
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from element.protocol.errors import BusError, Error
 from hil.bench.bench_key import bench_key
-from hil.bench.console import CONSOLE_FILE, write_console
+from hil.bench.console import write_console
 from hil.bench.provenance import commit_of, firmware_sha256, host_of
 from hil.bench.run import phase_signal
-from hil.bench.session import STATEMENTS_FOLDER, Options, clear_results, with_hours
+from hil.bench.session import STATEMENTS_FOLDER, clear_results, with_hours
 from hil.bench.site import Paths
 from hil.report.files import RESULTS_FILE
 from hil.report.signature import sign_run
@@ -32,6 +32,7 @@ from hil.rig.journal import Journal
 from hil.rig.load import check_events, check_loads, load_rig, seats_of
 from hil.rig.locks import Locks
 from hil.rig.losses import Losses, Rule
+from hil.rig.options import RigOptions
 from hil.rig.outputs import Outputs
 from hil.rig.results import Seen, records_of, results_of, seen_as_dict
 from hil.rig.run import RigRun
@@ -43,19 +44,6 @@ from host_tools.ledger.store import Ledger
 from host_tools.provision.stopped import StoppedError
 
 LEDGER = "ledger.db"
-
-
-@dataclass(frozen=True)
-class RigOptions:
-    """What a user may choose for a run on a rig. record: folder of a recording, None for none.
-
-    flash: bring the checkout's firmware onto every board first.
-    """
-
-    options: Options
-    rig: Path
-    record: Path | None = None
-    flash: bool = False
 
 
 class RigSession:
@@ -275,7 +263,7 @@ class RigSession:
         results = results_of(self.books, header, self.rig, verify_folder(statements).as_dict(),
                              records_of(statements, run.start_unix_ms), run.now_ms / 1000)
         self.books.recording.write_csv(out / "trace.csv")
-        write_console(out / CONSOLE_FILE, self.books.console)
+        write_console(out, self.books.console)
         write_report(results, out, self._key.key_id)
         if self._asked.record is not None:
             shutil.copy(out / RESULTS_FILE, self._asked.record / RESULTS_FILE)

@@ -83,6 +83,8 @@ def hil_run(
     Exit 0 when every limit is met, 1 when one is missed, 3 when the rig fails,
     4 after Ctrl-C (the elements go to zero first).
     """
+    from hil.rig.options import RigOptions
+
     if replay is not None:
         hil_rig_commands.replay_folder(replay, out, as_json)
         return
@@ -91,11 +93,11 @@ def hil_run(
     if flash and rig is None:
         raise typer.BadParameter("there is no board to flash: give --rig", param_hint="--flash")
     options = _options(scenario, signal, seed, clock, hours, out)
-    chosen = None if rig is None else hil_rig_commands.OnRig(rig, record, flash)
+    on_rig = None if rig is None else RigOptions(options, rig, record, flash)
     if count == 1:
-        hil_rig_commands.run_once(options, chosen, as_json, _progress)
+        hil_rig_commands.run_once(options, on_rig, as_json, _progress)
     else:
-        hil_rig_commands.run_many(options, chosen, count, as_json, _progress)
+        hil_rig_commands.run_many(options, on_rig, count, as_json, _progress)
 
 
 @app.command("parity", epilog=hil_rig_commands.PARITY_EXAMPLES)

@@ -9,7 +9,7 @@ import sys
 import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -26,6 +26,7 @@ from host_tools.cli.safe_stop import safe_stop
 if TYPE_CHECKING:
     from hil.bench.session import Options
     from hil.rig.model import RigModel
+    from hil.rig.options import RigOptions
 
 EXIT_FAILED, EXIT_RIG, EXIT_STOPPED = 1, 3, 4
 COUNT_MAX = 10_000
@@ -138,28 +139,17 @@ def hil_demo_rig(
 
 # runs
 
-@dataclass(frozen=True)
-class OnRig:
-    """What a user chose for a run on a rig: its file, where to record, whether to flash first."""
-
-    rig: Path
-    record: Path | None = None
-    flash: bool = False
-
-
-def run_on_rig(options: "Options", chosen: OnRig, bar: Bar
-               ) -> tuple[dict[str, Any], BusError | None]:
+def run_on_rig(asked: "RigOptions", bar: Bar) -> tuple[dict[str, Any], BusError | None]:
     """Run on a rig; returns results and the rig's fault that ended it, None for none."""
-    load_rig_of(chosen.rig)
+    load_rig_of(asked.rig)
     from hil.rig.load import RigError
-    from hil.rig.session import RigOptions, RigSession
+    from hil.rig.session import RigSession
 
     console = Console(stderr=True, highlight=False)
     with bar(console) as update:
         try:
-            session = RigSession(
-                RigOptions(options, chosen.rig, chosen.record, chosen.flash), update,
-                lambda line: console.print(escape(line), soft_wrap=True))
+            session = RigSession(asked, update,
+                                 lambda line: console.print(escape(line), soft_wrap=True))
         except RigError as error:
             raise typer.BadParameter(str(error), param_hint="--rig") from error
         with safe_stop(session.stop, console):
@@ -178,12 +168,9 @@ def _run_bench(options: "Options", bar: Bar) -> tuple[dict[str, Any], BusError |
     return results, None
 
 
-def run_once(options: "Options", chosen: OnRig | None, as_json: bool, bar: Bar) -> None:
-    """Run on the bench or on a rig, show the results, and end with the exit code."""
-    if chosen is None:
-        results, fault = _run_bench(options, bar)
-    else:
-        results, fault = run_on_rig(options, chosen, bar)
+def run_once(options: "Options", on_rig: "RigOptions | None", as_json: bool, bar: Bar) -> None:
+    """Run on the bench or, with on_rig, on a rig, show the results, and end with the exit code."""
+    results, fault = _run_bench(options, bar) if on_rig is None else run_on_rig(on_rig, bar)
     if as_json:
         typer.echo(json.dumps(results, indent=1))
     else:
@@ -199,8 +186,8 @@ def run_once(options: "Options", chosen: OnRig | None, as_json: bool, bar: Bar) 
         raise typer.Exit(EXIT_FAILED)
 
 
-def run_many(options: "Options", chosen: OnRig | None, count: int, as_json: bool, bar: Bar
-             ) -> None:
+def run_many(options: "Options", on_rig: "RigOptions | None", count: int, as_json: bool,
+             bar: Bar) -> None:
     """Run count times into run-N, show case by case what came out, and merge the JUnit files."""
     from hil.report.files import JUNIT_FILE, write_whole
     from hil.rig.flakes import cases_of, merged_junit
@@ -209,9 +196,12 @@ def run_many(options: "Options", chosen: OnRig | None, count: int, as_json: bool
     for number in range(1, count + 1):
         folder = out / f"run-{number}"
         here = replace(options, out=folder)
-        results, fault = _run_bench(here, bar) if chosen is None else run_on_rig(here, replace(
-            chosen, record=chosen.record / f"run-{number}" if chosen.record else None,
-            flash=chosen.flash and number == 1), bar)
+        if on_rig is None:
+            results, fault = _run_bench(here, bar)
+        else:
+            record = on_rig.record / f"run-{number}" if on_rig.record else None
+            results, fault = run_on_rig(replace(on_rig, options=here, record=record,
+                                                flash=on_rig.flash and number == 1), bar)
         runs.append(results)
         if fault is not None or results["aborted"]:
             break
@@ -275,12 +265,13 @@ def compare_three(options: "Options", rig: Path, html: Path | None, tolerance_pc
     from hil.report import compare as core
     from hil.report.compare_page import render_comparison, shown_value, signed
     from hil.report.files import write_whole
+    from hil.rig.options import RigOptions
 
     load_rig_of(rig)
     out, runs = options.out, []
     for label in ("virtual", "real", "rig"):
         here = replace(options, out=out / label, clock="virtual" if label == "virtual" else "real")
-        results, fault = (run_on_rig(here, OnRig(rig), bar) if label == "rig"
+        results, fault = (run_on_rig(RigOptions(here, rig), bar) if label == "rig"
                           else _run_bench(here, bar))
         if fault is not None:
             raise fault
