@@ -7,7 +7,7 @@ RP2040 := $(BUILD)/rp2040/firmware.uf2
 SERVICES := $(BUILD)/services/env
 BROWSER := $(BUILD)/browser/env
 UMQTT := $(BUILD)/umqtt/umqtt/simple.py
-# three workers on two cores: one of them mostly waits (tests/conftest.py)
+# four workers on two cores: two of them mostly wait (tests/conftest.py)
 ALL_TESTS = $(PY) -m pytest tests/portable tests/host tests/hil -n 4 --dist loadgroup
 # the short form of the portable tests on the image; make rp2040 runs them all
 ON_IMAGE := cbor clock framing interlock lease p256 tick_heap units wire worker

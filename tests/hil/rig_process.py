@@ -11,6 +11,7 @@ from typing import Any
 from tests.hil.line_process import until
 
 START_S_MAX = 30.0
+RUN_S_MAX = 120.0
 COMMAND = [sys.executable, "-m", "host_tools.cli.main", "hil"]
 
 SCENARIO = """\
@@ -31,6 +32,19 @@ events:
      safe_within_ms: 3000}
 limits:
   - {value: statements.failed, max: 0}
+"""
+
+ONE_ELEMENT = """\
+scenario: one
+description: One element, which may take its time to open a session.
+record_interval_s: 10
+building: {load_w: 0, meter_rating_kw: 5}
+elements:
+  - {name: wall, kind: converter, chemistry: LFP, series_count: 16, capacity_ah: 100,
+     rating_w: 2500, zone: 1, current_a_max: 60, cell_mv_min: 2800, cell_mv_max: 3600}
+phases:
+  - {name: discovery, signal: idle, duration_s: 75}
+  - {name: regulation, signal: regulation, duration_s: 20, power_kw: 1}
 """
 
 
@@ -90,6 +104,15 @@ class RigProcess:
         with out.open("w") as stdout, err.open("w") as stderr:
             return subprocess.Popen([*COMMAND, *words], env=self.env, text=True, stdout=stdout,
                                     stderr=stderr)
+
+    def run(self, *words: str) -> subprocess.Popen[str]:
+        """Start a run of the folder's scenario.yaml on the rig."""
+        return self.hil("run", str(self.folder / "scenario.yaml"), "--rig", str(self.rig), *words)
+
+    def in_regulation(self, host: subprocess.Popen[str]) -> None:
+        """Wait until a run is in its second phase."""
+        until(lambda: "regulation: from" in self.said() or host.poll() is not None, 60.0)
+        assert host.poll() is None, self.said()
 
     def said(self, name: str = "err.txt") -> str:
         """Return what the last command has written."""

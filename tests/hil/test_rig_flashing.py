@@ -14,6 +14,7 @@ from hil.rig.load import RigError, load_rig, seats_of
 from hil.scenarios.load import find_scenario, load_scenario
 from host_tools.cli.main import app
 from host_tools.provision.flash import Flashed
+from tests.hil.rig_process import ONE_ELEMENT
 from tests.hil.test_rig_model import RIG
 
 FOUND = BoardIdentity("rpi_pico", "0.7.0", "e660", "aabbccdd00112233", True, 3, 12)
@@ -76,16 +77,6 @@ def test_the_command_wants_a_rig_with_boards_to_flash(tmp_path: Path) -> None:
     assert reply.exit_code == 2 and "--rig" in reply.output
     path, _ = _seats(tmp_path, None)
     scenario = tmp_path / "one.yaml"
-    scenario.write_text("""\
-scenario: one
-description: One element.
-building: {load_w: 0, meter_rating_kw: 5}
-elements:
-  - {name: wall, kind: converter, chemistry: LFP, series_count: 16, capacity_ah: 100,
-     rating_w: 2500, zone: 1, current_a_max: 60, cell_mv_min: 2800, cell_mv_max: 3600}
-phases:
-  - {name: discovery, signal: idle, duration_s: 60}
-  - {name: ramp, signal: ramp, duration_s: 60, power_kw: 1}
-""", encoding="utf-8")
+    scenario.write_text(ONE_ELEMENT, encoding="utf-8")
     reply = CliRunner().invoke(app, ["hil", "run", str(scenario), "--rig", str(path), "--flash"])
     assert reply.exit_code == 2 and "has no `board`" in " ".join(reply.output.split())

@@ -9,9 +9,8 @@ import pytest
 
 from hil.report.write import load_results
 from tests.hil.line_process import Broker, until
-from tests.hil.rig_process import SCENARIO, RigProcess
+from tests.hil.rig_process import RUN_S_MAX, SCENARIO, RigProcess
 
-RUN_S_MAX = 120.0
 pytestmark = pytest.mark.whole
 
 
@@ -25,12 +24,10 @@ class BrokerRig(RigProcess):
         super().__init__(folder, scenario, "--usb-relay", "--broker",
                          f"127.0.0.1:{self.broker.port}")
 
-    def run(self, name: str) -> subprocess.Popen[str]:
-        """Start a run and wait until it is in regulation."""
-        host = self.hil("run", str(self.folder / "scenario.yaml"), "--rig", str(self.rig),
-                        "--out", str(self.folder / name))
-        until(lambda: "regulation: from" in self.said() or host.poll() is not None, 60.0)
-        assert host.poll() is None, self.said()
+    def regulating(self, name: str) -> subprocess.Popen[str]:
+        """Start a run into a folder and wait until it is in regulation."""
+        host = self.run("--out", str(self.folder / name))
+        self.in_regulation(host)
         return host
 
 
@@ -45,7 +42,7 @@ def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BrokerRig]:
 def test_switches_that_are_away_for_a_moment_stop_nothing(rig: BrokerRig) -> None:
     doctor = rig.hil("doctor", str(rig.rig), "--json")
     assert doctor.wait(RUN_S_MAX) == 0, rig.said()
-    host = rig.run("moment")
+    host = rig.regulating("moment")
     assert rig.state()["watchdog"] and all(rig.state()["power"].values())
     for plugged in (False, True):
         for name in ("power-1", "power-2"):
@@ -62,7 +59,7 @@ def test_switches_that_are_away_for_a_moment_stop_nothing(rig: BrokerRig) -> Non
 
 @pytest.mark.parametrize("name", ["watchdog", "power-2"])
 def test_a_lasting_loss_ends_it_with_everything_off(rig: BrokerRig, name: str) -> None:
-    host = rig.run(f"lost-{name}")
+    host = rig.regulating(f"lost-{name}")
     rig.plug(name, False)
     assert host.wait(RUN_S_MAX) == 3
     assert f"{name} does not answer" in " ".join(rig.said().split())
@@ -73,7 +70,7 @@ def test_a_lasting_loss_ends_it_with_everything_off(rig: BrokerRig, name: str) -
 
 
 def test_a_broker_that_dies_ends_it_with_everything_off(rig: BrokerRig) -> None:
-    host = rig.run("broker")
+    host = rig.regulating("broker")
     rig.broker.stop()
     assert host.wait(RUN_S_MAX) == 3
     rig.until_off()
@@ -83,7 +80,7 @@ def test_a_broker_that_dies_ends_it_with_everything_off(rig: BrokerRig) -> None:
 
 def test_a_killed_host_leaves_nothing_on(rig: BrokerRig) -> None:
     until(lambda: rig.hil("doctor", str(rig.rig)).wait(RUN_S_MAX) == 0, 30.0)
-    host = rig.run("killed")
+    host = rig.regulating("killed")
     host.kill()
     host.wait()
     rig.until_off()

@@ -14,9 +14,8 @@ import pytest
 
 from hil.report.write import load_results
 from tests.hil.line_process import until
-from tests.hil.rig_process import SCENARIO, RigProcess
+from tests.hil.rig_process import RUN_S_MAX, SCENARIO, RigProcess
 
-RUN_S_MAX = 120.0
 SHORT_LOSSES = (("pcc", "power-1", "bank"), ("power-2", "bms-break"), ("place-2",))
 
 
@@ -40,18 +39,9 @@ def rig(served: RigProcess) -> Iterator[RigProcess]:
             served.plug(name, True)
 
 
-def _run(rig: RigProcess, *more: str) -> subprocess.Popen[str]:
-    return rig.hil("run", str(rig.folder / "scenario.yaml"), "--rig", str(rig.rig), *more)
-
-
 def _on(rig: RigProcess, host: subprocess.Popen[str]) -> None:
     """Wait until outputs are on."""
     until(lambda: rig.state()["true_w"] > 0 or host.poll() is not None, 60.0)
-    assert host.poll() is None, rig.said()
-
-
-def _in_regulation(rig: RigProcess, host: subprocess.Popen[str]) -> None:
-    until(lambda: "regulation: from" in rig.said() or host.poll() is not None, 60.0)
     assert host.poll() is None, rig.said()
 
 
@@ -78,8 +68,8 @@ def test_the_doctor_proves_every_port_of_a_rig(rig: RigProcess) -> None:
 
 def test_a_run_bears_short_losses_and_is_replayed_without_the_rig(rig: RigProcess) -> None:
     out, record = rig.folder / "run", rig.folder / "record"
-    host = _run(rig, "--out", str(out), "--record", str(record))
-    _in_regulation(rig, host)
+    host = rig.run("--out", str(out), "--record", str(record))
+    rig.in_regulation(host)
     locked = rig.hil("locks")
     assert locked.wait(RUN_S_MAX) == 0 and "hil run bench" in rig.said("out.txt")
     for names in SHORT_LOSSES:
@@ -131,7 +121,7 @@ def _forge(record: Path) -> None:
 
 
 def test_ctrl_c_ends_at_zero_with_outputs_off(rig: RigProcess) -> None:
-    host = _run(rig, "--out", str(rig.folder / "stopped"))
+    host = rig.run("--out", str(rig.folder / "stopped"))
     _on(rig, host)
     host.send_signal(signal.SIGINT)
     assert host.wait(RUN_S_MAX) == 4, rig.said()
@@ -142,7 +132,7 @@ def test_ctrl_c_ends_at_zero_with_outputs_off(rig: RigProcess) -> None:
 
 
 def test_a_killed_host_leaves_nothing_on(rig: RigProcess) -> None:
-    host = _run(rig, "--out", str(rig.folder / "killed"))
+    host = rig.run("--out", str(rig.folder / "killed"))
     _on(rig, host)
     host.kill()
     host.wait()
@@ -158,8 +148,8 @@ def test_a_killed_host_leaves_nothing_on(rig: RigProcess) -> None:
              for name in ("watchdog", "place-1", "bank", "power-2"))])
 def test_a_lasting_loss_stops_the_rig_and_is_named(rig: RigProcess, name: str) -> None:
     out = rig.folder / f"lost-{name}"
-    host = _run(rig, "--out", str(out))
-    _in_regulation(rig, host)
+    host = rig.run("--out", str(out))
+    rig.in_regulation(host)
     rig.plug(name, False)
     assert host.wait(RUN_S_MAX) == 3
     why = "is gone" if name == "place-1" else "does not answer"
@@ -174,8 +164,8 @@ def test_a_lasting_loss_stops_the_rig_and_is_named(rig: RigProcess, name: str) -
 @pytest.mark.whole
 def test_energy_that_a_meter_has_missed_is_not_known(rig: RigProcess) -> None:
     out = rig.folder / "missed"
-    host = _run(rig, "--out", str(out))
-    _in_regulation(rig, host)
+    host = rig.run("--out", str(out))
+    rig.in_regulation(host)
     rig.plug("meter-1", False)
     time.sleep(1.5)
     rig.plug("meter-1", True)
@@ -253,7 +243,7 @@ def test_events_happen_on_the_rig_and_are_measured(rig: RigProcess) -> None:
 @pytest.mark.whole
 def test_a_case_is_run_many_times_and_says_how_often_it_passed(rig: RigProcess) -> None:
     out = rig.folder / "many"
-    host = _run(rig, "--count", "2", "--out", str(out), "--json")
+    host = rig.run("--count", "2", "--out", str(out), "--json")
     assert host.wait(2 * RUN_S_MAX) == 0, rig.said()
     said = json.loads(rig.said("out.txt"))
     cases = {one["name"]: one for one in said["cases"]}

@@ -12,19 +12,7 @@ from hil.devices.shelly import Contact, HTTPShelly
 from hil.devices.sunspec_meter import SunSpecMeter
 from hil.report.write import load_results
 from tests.hil.provision_bench import TappedPico, install, run, served
-
-SCENARIO = """\
-scenario: pico
-description: One element on an RP2040, which takes its time to open a session.
-record_interval_s: 10
-building: {load_w: 0, meter_rating_kw: 5}
-elements:
-  - {name: wall, kind: converter, chemistry: LFP, series_count: 16, capacity_ah: 100,
-     rating_w: 2500, zone: 1, current_a_max: 60, cell_mv_min: 2800, cell_mv_max: 3600}
-phases:
-  - {name: discovery, signal: idle, duration_s: 75}
-  - {name: regulation, signal: regulation, duration_s: 20, power_kw: 1}
-"""
+from tests.hil.rig_process import ONE_ELEMENT
 
 
 def _rig(folder: Path, port: str, relay: HTTPShelly, meter: TCPEndpoint) -> Path:
@@ -60,7 +48,7 @@ def _served_rig(pico: TappedPico, contact: Contact) -> tuple[HTTPShelly, TCPEndp
 def test_a_pico_is_a_place_of_a_rig(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CELLWALL_LOCKS", str(tmp_path / "locks"))
     flash, scenario, out = tmp_path / "flash.bin", tmp_path / "pico.yaml", tmp_path / "out"
-    scenario.write_text(SCENARIO, encoding="utf-8")
+    scenario.write_text(ONE_ELEMENT, encoding="utf-8")
     install(flash)
     contact = Contact("shellyplus1-dog")
     with served(flash) as pico:
