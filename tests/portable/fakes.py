@@ -13,7 +13,9 @@ from element.protocol import codes
 from element.usage import Usage
 
 WRAP = 1 << 28  # shorter than a real 2**30, which is no small integer on a board
-_TEMPORARY = "build/portable_" + sys.implementation.name
+# pytest's workers may run two tests of a file side by side: each has folders of its own
+_WORKER = os.getenv("PYTEST_XDIST_WORKER", "") if hasattr(os, "getenv") else ""
+_TEMPORARY = "build/portable_" + sys.implementation.name + _WORKER
 
 
 class Pause:
