@@ -88,10 +88,16 @@ class RigProcess:
         """Return what is truly so on the rig."""
         return self(state=True)
 
-    def plug(self, name: str, plugged: bool) -> None:
-        """Unplug a part or plug it in, and wait until it is so."""
-        self(**{"replug" if plugged else "unplug": name})
-        until(lambda: self.state()["plugged"][name] is plugged)
+    def plug(self, plugged: bool, *names: str) -> None:
+        """Unplug parts or plug them in, all at once, and wait until it is so."""
+        for name in names:
+            self(**{"replug" if plugged else "unplug": name})
+
+        def is_so() -> bool:
+            now = self.state()["plugged"]
+            return all(now[name] is plugged for name in names)
+
+        until(is_so)
 
     def until_off(self) -> None:
         """Wait until nothing moves energy any more."""

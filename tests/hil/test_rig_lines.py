@@ -45,8 +45,7 @@ def test_switches_that_are_away_for_a_moment_stop_nothing(rig: BrokerRig) -> Non
     host = rig.regulating("moment")
     assert rig.state()["watchdog"] and all(rig.state()["power"].values())
     for plugged in (False, True):
-        for name in ("power-1", "power-2"):
-            rig.plug(name, plugged)
+        rig.plug(plugged, "power-1", "power-2")
         time.sleep(0 if plugged else 1.2)
     code = host.wait(RUN_S_MAX)
     results = load_results(rig.folder / "moment")
@@ -60,13 +59,13 @@ def test_switches_that_are_away_for_a_moment_stop_nothing(rig: BrokerRig) -> Non
 @pytest.mark.parametrize("name", ["watchdog", "power-2"])
 def test_a_lasting_loss_ends_it_with_everything_off(rig: BrokerRig, name: str) -> None:
     host = rig.regulating(f"lost-{name}")
-    rig.plug(name, False)
+    rig.plug(False, name)
     assert host.wait(RUN_S_MAX) == 3
     assert f"{name} does not answer" in " ".join(rig.said().split())
     rig.until_off()
     results = load_results(rig.folder / f"lost-{name}")
     assert [one["name"] for one in results["rig"]["losses"] if one["stopped"]] == [name]
-    rig.plug(name, True)
+    rig.plug(True, name)
 
 
 def test_a_broker_that_dies_ends_it_with_everything_off(rig: BrokerRig) -> None:

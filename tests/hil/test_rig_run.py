@@ -36,7 +36,7 @@ def rig(served: RigProcess) -> Iterator[RigProcess]:
     yield served
     for name, plugged in served.state()["plugged"].items():
         if not plugged:
-            served.plug(name, True)
+            served.plug(True, name)
 
 
 def _on(rig: RigProcess, host: subprocess.Popen[str]) -> None:
@@ -53,16 +53,16 @@ def test_the_doctor_proves_every_port_of_a_rig(rig: RigProcess) -> None:
     assert all(one["both_ways"] and one["verdict"] == "pass" for one in checks.values())
     assert "firmware" in checks["place-1"]["identity"]
     assert "PCC-1" in checks["pcc"]["identity"]
-    rig.plug("place-2", False)
-    rig.plug("bank", False)
+    rig.plug(False, "place-2")
+    rig.plug(False, "bank")
     doctor = rig.hil("doctor", str(rig.rig), "--json")
     assert doctor.wait(RUN_S_MAX) == 3
     checks = {one["name"]: one for one in json.loads(rig.said("out.txt"))}
     assert {name for name, one in checks.items() if one["verdict"] == "fail"} == {
         "place-2", "bank"}
     assert all(checks[name]["next_step"] for name in ("place-2", "bank"))
-    rig.plug("place-2", True)
-    rig.plug("bank", True)
+    rig.plug(True, "place-2")
+    rig.plug(True, "bank")
     assert rig.state()["true_w"] == 0
 
 
@@ -74,8 +74,7 @@ def test_a_run_bears_short_losses_and_is_replayed_without_the_rig(rig: RigProces
     assert locked.wait(RUN_S_MAX) == 0 and "hil run bench" in rig.said("out.txt")
     for names in SHORT_LOSSES:
         for plugged in (False, True):
-            for name in names:
-                rig.plug(name, plugged)
+            rig.plug(plugged, *names)
             time.sleep(0 if plugged else 1.2)
     code = host.wait(RUN_S_MAX)
     rig.until_off()
@@ -150,12 +149,12 @@ def test_a_lasting_loss_stops_the_rig_and_is_named(rig: RigProcess, name: str) -
     out = rig.folder / f"lost-{name}"
     host = rig.run("--out", str(out))
     rig.in_regulation(host)
-    rig.plug(name, False)
+    rig.plug(False, name)
     assert host.wait(RUN_S_MAX) == 3
     why = "is gone" if name == "place-1" else "does not answer"
     assert re.search(f"the rig has lost a part.*{name}.*{why}", " ".join(rig.said().split()))
     rig.until_off()
-    rig.plug(name, True)
+    rig.plug(True, name)
     results = load_results(out)
     assert results["aborted"] and not results["passed"]
     assert [one["name"] for one in results["rig"]["losses"] if one["stopped"]] == [name]
@@ -166,9 +165,9 @@ def test_energy_that_a_meter_has_missed_is_not_known(rig: RigProcess) -> None:
     out = rig.folder / "missed"
     host = rig.run("--out", str(out))
     rig.in_regulation(host)
-    rig.plug("meter-1", False)
+    rig.plug(False, "meter-1")
     time.sleep(1.5)
-    rig.plug("meter-1", True)
+    rig.plug(True, "meter-1")
     assert host.wait(RUN_S_MAX) in (0, 1)
     results = load_results(out)
     (lost,) = results["rig"]["losses"]
