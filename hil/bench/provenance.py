@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from element.protocol.errors import BusError
+from hil.bench.scheduling import NORMAL, scheduling_of
 from hil.bench.site import Paths
 from hil.scenarios.model import BuildingModel
 
@@ -75,7 +76,7 @@ def interpreter_version(micropython: Path) -> str:
                        "  next: make setup, or set CELLWALL_MICROPYTHON") from error
 
 
-def host_of() -> dict[str, Any]:
+def host_of(scheduling: str = NORMAL) -> dict[str, Any]:
     """Return the machine that ran the bench; its model is None where it does not say."""
     model = None
     for path in MODEL_FILES:
@@ -84,7 +85,8 @@ def host_of() -> dict[str, Any]:
         except OSError:
             continue
         break
-    return {"model": model, "machine": platform.machine(), "python": platform.python_version()}
+    return {"model": model, "machine": platform.machine(), "python": platform.python_version(),
+            "scheduling": scheduling}
 
 
 def rig_of(clock: str, elements: list[str], paths: Paths) -> dict[str, Any]:
@@ -94,7 +96,7 @@ def rig_of(clock: str, elements: list[str], paths: Paths) -> dict[str, Any]:
         "kind": RIG_KINDS[clock],
         "boards": [{"element": name, "board": paths.board.name, "interpreter": version,
                     "place": None} for name in elements],
-        "host": host_of(),
+        "host": host_of(scheduling_of(clock)),
         "instruments": [],
         "losses": [],
     }

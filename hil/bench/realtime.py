@@ -20,6 +20,7 @@ from itertools import count
 from element.protocol import codes
 from hil.bench.board_process import IN, OUT
 from hil.bench.rig import BOOT_MS, WATCHDOG_MS, Rig
+from hil.bench.scheduling import RealTimeClass
 from host_tools.aggregator import Aggregator
 from host_tools.links.serial_link import SerialLink
 
@@ -64,6 +65,7 @@ class RealClock:
         self._pins: dict[str, bytes] = {rig.name: b"" for rig in rigs}
         self._inputs_due_ms = 0
         self._stopped_ms: int | None = None
+        self._class = RealTimeClass()
 
     @property
     def now_ms(self) -> int:
@@ -92,7 +94,11 @@ class RealClock:
         heapq.heappush(self._calls, (at_ms, next(self._order), call))
 
     def start(self) -> None:
-        """Start every board; time begins when the last one has been started."""
+        """Start every board; time begins when the last one has been started.
+
+        Until `stop`, this thread and the boards are in the kernel's real-time class if permitted.
+        """
+        self._class.take()
         for rig in self._rigs:
             self._start(rig)
         self._zero_s = time.monotonic()
@@ -110,6 +116,7 @@ class RealClock:
     def stop(self) -> None:
         """Stop every board and close every line."""
         self._stopped_ms = self.now_ms
+        self._class.give_back()
         for rig in self._rigs:
             rig.board.stop()
         for lines in self._lines.values():

@@ -111,7 +111,7 @@ def _rig(rig: dict[str, Any]) -> dict[str, Any]:
     host = rig["host"]
     return {"kind": rig["kind"], "boards": boards,
             "host": f"{host['model'] or 'unknown machine'}, {host['machine']}, "
-                    f"Python {host['python']}"}
+                    f"Python {host['python']}, {host['scheduling']} scheduling"}
 
 
 def _kwh(energy_mwh: int | None) -> str:

@@ -40,7 +40,8 @@ def rig(*names: str) -> dict[str, Any]:
         "boards": [{"element": name, "board": "virtual", "interpreter": version,
                     "place": None} for name in names],
         "instruments": [], "losses": [],
-        "host": {"model": "Some machine", "machine": "x86_64", "python": "3.11.2"},
+        "host": {"model": "Some machine", "machine": "x86_64", "python": "3.11.2",
+                 "scheduling": "normal"},
     }
 
 

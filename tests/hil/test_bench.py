@@ -1,6 +1,7 @@
 """The bench end to end: real MicroPython firmware, lockstep time, faults, hostile links."""
 
 import json
+import os
 import random
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 from element.protocol import codes, schema
 from element.protocol.framing import encode_frame
 from hil.bench.bench_key import bench_key
+from hil.bench.scheduling import REAL_TIME, scheduling_of
 from hil.bench.session import Session
 from hil.report.signature import verify_run
 from hil.scenarios.model import EventModel, ScenarioModel
@@ -215,8 +217,19 @@ def test_the_real_clock_runs_the_same_firmware(small: ScenarioModel, tmp_path: P
                                                micropython: Path) -> None:
     phases = [phase.model_copy(update={"duration_s": seconds})
               for phase, seconds in zip(small.phases, (20, 48, 10), strict=True)]
+    policies: list[int] = []
+
+    def change(session: Any) -> None:
+        rigs = session._run.result.site.rigs
+        _clock(session).call_at(15_000, lambda: policies.extend(
+            os.sched_getscheduler(rig.board._process.pid) for rig in rigs))
+
+    before = os.sched_getscheduler(0)
     _, results = run_small(small.model_copy(update={"phases": phases}), tmp_path / "run",
-                           clock="real")
+                           clock="real", change=change)
+    permitted = scheduling_of("real") == REAL_TIME
+    assert set(policies) == {os.SCHED_RR if permitted else before}
+    assert os.sched_getscheduler(0) == before
     ramp = next(one for one in results["segments"] if one["name"] == "ramp")
     assert ramp["e1_pct"] < 10
     assert results["statements"]["failed"] == 0
@@ -224,3 +237,4 @@ def test_the_real_clock_runs_the_same_firmware(small: ScenarioModel, tmp_path: P
     assert results["clock"] == "real" and results["simulation"] is True
     assert results["clock_error_ms"] >= 1 and "monotonic" in results["clock_error_source"]
     assert results["rig"]["kind"] == "real-time bench"
+    assert results["rig"]["host"]["scheduling"] == scheduling_of("real")
