@@ -1,4 +1,4 @@
-"""What several `cellwall hil` commands take: a scenario, a signal, a clock.
+"""What several `cellwall hil` commands share: a scenario, a signal, a clock, a line a minute.
 
 The bench is imported when a command runs.
 """
@@ -10,6 +10,9 @@ import typer
 if TYPE_CHECKING:
     from hil.scenarios.model import ScenarioModel
     from hil.signals.signal import Signal
+
+# Where there is no terminal, work that goes on for longer says this often how far it is.
+SAY_S = 60.0
 
 
 def scenario_of(name: str, hint: str = "SCENARIO") -> "ScenarioModel":

@@ -16,7 +16,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from host_tools.cli import hil_rig_commands
-from host_tools.cli.hil_arguments import scenario_of
+from host_tools.cli.hil_arguments import SAY_S, scenario_of
 from host_tools.cli.safe_stop import safe_stop
 
 if TYPE_CHECKING:
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 EXIT_FAILED = 1
 EXIT_STOPPED = 4
 SEEDS_MAX = 10_000_000
-SAY_S = 60.0
 
 CAMPAIGN_EXAMPLES = (
     "[bold]Examples[/]\n\n"

@@ -3,6 +3,7 @@
 The bench is imported when a command runs: a panel without it still has the other commands.
 """
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,7 +20,7 @@ from host_tools.cli import (
     hil_rig_commands,
     hil_trustder_command,
 )
-from host_tools.cli.hil_arguments import check_clock, scenario_of, signal_of
+from host_tools.cli.hil_arguments import SAY_S, check_clock, scenario_of, signal_of
 
 if TYPE_CHECKING:
     from hil.bench.session import Options
@@ -156,17 +157,23 @@ def _progress(console: Console) -> "Iterator[Any]":
 
 
 class _PhaseLines:
-    """Progress for a log file: one line a phase."""
+    """Progress for a log file: a line for every phase, and one a minute."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
         self._phase = ""
+        self._said_s = 0.0
 
     def __call__(self, done_s: int, total_s: int, phase: str) -> None:
-        """Say when a new phase has begun."""
+        """Say when a new phase has begun, and how far a long one is."""
         if phase != self._phase:
             self._phase = phase
             self._console.print(f"{phase}: from {done_s - 1} s of {total_s} s")
+        elif time.monotonic() - self._said_s >= SAY_S:
+            self._console.print(f"{phase}: {done_s} s of {total_s} s")
+        else:
+            return
+        self._said_s = time.monotonic()
 
 
 for _name, _examples, _command in (

@@ -176,6 +176,8 @@ def test_energy_that_a_meter_has_missed_is_not_known(rig: RigProcess) -> None:
     assert wall["metered_mwh"] is None and wall["realized_mwh"] is not None
 
 
+# Of one test of these: a third of this is usual, and what hangs then shows where.
+HANGS_S = 60
 TESTS = """
 import pytest
 
@@ -198,13 +200,16 @@ def test_that_raises_with_power_on(bench, board):
 def test_the_same_fixtures_on_a_rig_and_nothing_is_left_on(rig: RigProcess) -> None:
     path = rig.folder / "test_mine.py"
     path.write_text(TESTS, encoding="utf-8")
-    tests = subprocess.run(
-        [sys.executable, "-m", "pytest", "-p", "no:cellwall", "-p", "hil.pytest_plugin",
-         "-p", "no:xdist", "-p", "no:cacheprovider", str(path),
-         "--cellwall-rig", str(rig.rig), "--cellwall-scenario",
-         str(rig.folder / "scenario.yaml")],
-        env=rig.env, cwd=rig.folder, capture_output=True, text=True, timeout=RUN_S_MAX,
-        check=False)
+    try:
+        tests = subprocess.run(
+            [sys.executable, "-m", "pytest", "-p", "no:cellwall", "-p", "hil.pytest_plugin",
+             "-p", "no:xdist", "-p", "no:cacheprovider", "-o", f"faulthandler_timeout={HANGS_S}",
+             str(path), "--cellwall-rig", str(rig.rig), "--cellwall-scenario",
+             str(rig.folder / "scenario.yaml")],
+            env=rig.env, cwd=rig.folder, capture_output=True, text=True, timeout=RUN_S_MAX,
+            check=False)
+    except subprocess.TimeoutExpired as late:
+        pytest.fail(f"no end: {late.stdout!r}\n{late.stderr!r}")
     assert "1 failed, 1 passed" in tests.stdout, tests.stdout
     assert "as tests do" in tests.stdout
     rig.until_off()

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from host_tools.cli.hil_commands import _progress
 from host_tools.cli.result_table import _show_segments
 
 WAIT_S_MAX = 60.0
@@ -98,6 +99,21 @@ def test_segments_stay_whole_at_80_columns() -> None:
     row, = (line for line in console.file.getvalue().splitlines() if "regulation" in line)
     assert row.split() == ["regulation_outside_faults", "100.25", "100.50", "100.75", "0.951",
                            "1.000", "0.902"]
+
+
+def test_a_log_says_every_phase_and_once_a_minute_how_far_it_is(
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    now_s = 1000.0
+    monkeypatch.setattr(time, "monotonic", lambda: now_s)
+    console = Console(file=io.StringIO(), width=80)
+    with _progress(console) as told:
+        for done_s, passed_s in ((1, 0), (2, 59), (3, 1), (4, 30), (61, 29), (62, 31), (63, 60)):
+            now_s += passed_s
+            told(done_s, 100, "idle" if done_s < 61 else "ramp")
+    assert isinstance(console.file, io.StringIO)
+    assert console.file.getvalue().splitlines() == [
+        "idle: from 0 s of 100 s", "idle: 3 s of 100 s", "ramp: from 60 s of 100 s",
+        "ramp: 63 s of 100 s"]
 
 
 def test_verify_holds_and_finds_a_changed_byte(folder: Path) -> None:
