@@ -21,7 +21,9 @@ TENANT = "rig"
 
 @dataclass(frozen=True)
 class BoardIdentity:
-    """What a board says of itself. element_id is '' before it is enrolled."""
+    """What a board says of itself. element_id is '' before it is enrolled; trip, in words, is ''
+    when nothing is latched.
+    """
 
     board: str
     firmware: str
@@ -30,6 +32,7 @@ class BoardIdentity:
     enrolled: bool
     boot_count: int | None
     round_trip_ms: int
+    trip: str
 
 
 def identify(place: PlaceModel) -> BoardIdentity:
@@ -43,7 +46,8 @@ def identify(place: PlaceModel) -> BoardIdentity:
     boots = status.get("boot", "").partition(",")[0]
     found = BoardIdentity(
         board, firmware, status["hardware"], status["element"],
-        status["enrolled"] != "no", int(boots) if boots.isdigit() else None, took_ms)
+        status["enrolled"] != "no", int(boots) if boots.isdigit() else None, took_ms,
+        "" if (trip := status.get("trip", "none")) == "none" else trip)
     if place.match is not None and not found.element_id.startswith(place.match):
         raise BusError("another board", f"place {place.name}: element {found.element_id}, not "
                        f"{place.match}\n  next: swap the cables, or change `match` in rig.yaml")
@@ -51,6 +55,18 @@ def identify(place: PlaceModel) -> BoardIdentity:
         raise BusError("another board", f"place {place.name}: {found.board}, not {place.board}"
                        "\n  next: flash it, or change `board` in rig.yaml")
     return found
+
+
+def check_latch(place: PlaceModel, found: BoardIdentity, site: Site) -> None:
+    """Check that a board holds no trip: it would stay at zero all through a run.
+
+    Whoever has found and ended its cause releases it, never a run by itself. Raises BusError.
+    """
+    if found.trip:
+        raise BusError("the element holds a trip", (
+            f"place {place.name}: {found.trip}\n"
+            "  next: find and end its cause (cellwall console: trips), then\n"
+            f"        cellwall release {place.port} --site {site.folder}"))
 
 
 def enrol_seat(seat: Seat, site: Site, say: Callable[[str], None]) -> None:

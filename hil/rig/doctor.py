@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from element.protocol.errors import BusError
 from hil.instruments.base import Instrument
-from hil.rig.boards import identify
+from hil.rig.boards import check_latch, identify
 from hil.rig.equipment import Equipment
 from hil.rig.locks import Locks
 from hil.rig.model import InstrumentModel, PlaceModel, RigModel, WatchdogModel
@@ -71,6 +71,8 @@ def _board(place: PlaceModel, site: Site) -> PortCheck:
                 if check.verdict == FAILED and not (
                         check.name == "enrolled with this site" and not found.enrolled):
                     bad.append(check)
+        if not bad:
+            check_latch(place, found, site)
     except BusError as error:
         text, _, step = str(error.value).partition("\n  next: ")
         return failed(f"{error.code}: {text}", step or "check the cable, then run again")

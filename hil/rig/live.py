@@ -24,6 +24,7 @@ from host_tools.aggregator import Aggregator
 from host_tools.identity.issuer import Authorities
 from host_tools.inventory.elements import ElementView
 from host_tools.ledger.store import Ledger
+from host_tools.provision.console import telemetry_text
 
 STEP_S = 0.1
 RENEW_S = 1.0
@@ -150,7 +151,7 @@ class LiveBench:
     def discover(self) -> None:
         """Let time pass until every element has a session and says that it is ready.
 
-        Raises BusError naming those that are not.
+        Raises BusError naming those that are not, and what they say.
         """
         def ready(board: Board) -> bool:
             try:
@@ -161,9 +162,18 @@ class LiveBench:
         end_s = self.now_s + DISCOVERY_S_MAX
         while not all(map(ready, self.boards.values())):
             if self.now_s >= end_s:
-                missing = [name for name, board in self.boards.items() if not ready(board)]
-                raise BusError("elements are not ready", ", ".join(missing))
+                missing = [f"{name}: {self._words_of(board)}"
+                           for name, board in self.boards.items() if not ready(board)]
+                raise BusError("elements are not ready", "\n  ".join(missing))
             self.run(START_STEP_S)
+
+    def _words_of(self, board: Board) -> str:
+        """Return what an element that is not ready says of itself."""
+        try:
+            telemetry = board.telemetry
+        except BusError:
+            return self.aggregator.ports[board.name].enrol_error or "no answer"
+        return telemetry_text(telemetry) if telemetry else "no telemetry"
 
 
 class VirtualLive(LiveBench):

@@ -24,7 +24,14 @@ from hil.bench.site import Paths
 from hil.report.files import RESULTS_FILE
 from hil.report.signature import sign_run
 from hil.report.write import write_report
-from hil.rig.boards import BoardIdentity, BoardLine, check_credential, enrol_seat, identify
+from hil.rig.boards import (
+    BoardIdentity,
+    BoardLine,
+    check_credential,
+    check_latch,
+    enrol_seat,
+    identify,
+)
 from hil.rig.books import Books
 from hil.rig.equipment import Equipment
 from hil.rig.flashing import check_can_flash, check_flashed, flash_place
@@ -201,6 +208,7 @@ class RigSession:
             enrol_seat(seat, self._site, self._say)
             found = identify(seat.place)
         check_credential(seat, found.element_id, self._site)
+        check_latch(seat.place, found, self._site)
         self._boots[seat.name] = found.boot_count
         self._say(f"place {seat.place.name}: {seat.name} is element {found.element_id}, "
                   f"{found.board}, firmware {found.firmware}")

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -12,7 +13,7 @@ from tests.hil.line_process import until
 
 START_S_MAX = 30.0
 RUN_S_MAX = 120.0
-COMMAND = [sys.executable, "-m", "host_tools.cli.main", "hil"]
+COMMAND = [sys.executable, "-m", "host_tools.cli.main"]
 
 SCENARIO = """\
 scenario: bench
@@ -63,8 +64,8 @@ class RigProcess:
         self._number = 0
         self.env = environment(folder)
         self._process = subprocess.Popen(
-            [*COMMAND, "demo-rig", str(folder), "--scenario", str(scenario), *more], env=self.env,
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1)
+            [*COMMAND, "hil", "demo-rig", str(folder), "--scenario", str(scenario), *more],
+            env=self.env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1)
         self.ready = self._answer()
         self.rig = Path(self.ready["rig"])
 
@@ -103,13 +104,29 @@ class RigProcess:
         """Wait until nothing moves energy any more."""
         until(lambda: self.state()["true_w"] == 0 and not self.state()["watchdog"])
 
-    def hil(self, *words: str) -> subprocess.Popen[str]:
+    def cellwall(self, *words: str) -> subprocess.Popen[str]:
         """Start a command; `said` tells what the last one has written."""
         self._number += 1
         out, err = (self.folder / f"{self._number}-{name}" for name in ("out.txt", "err.txt"))
         with out.open("w") as stdout, err.open("w") as stderr:
             return subprocess.Popen([*COMMAND, *words], env=self.env, text=True, stdout=stdout,
                                     stderr=stderr)
+
+    def hil(self, *words: str) -> subprocess.Popen[str]:
+        """Start `cellwall hil` with words."""
+        return self.cellwall("hil", *words)
+
+    def tripped(self) -> list[str]:
+        """Return the names of the elements whose last word of their latch is that it has shut."""
+        return [path.parent.name for path in sorted(self.folder.glob("boards/*/console.log"))
+                if (said := re.findall("TRIPPED|released", path.read_text(encoding="utf-8")))
+                and said[-1] == "TRIPPED"]
+
+    def release(self, name: str) -> None:
+        """Release an element's trip with the command, as the rig's operator does."""
+        port, site = self.folder / "by-id" / f"board-{name}", self.folder / "site"
+        done = self.cellwall("release", str(port), "--site", str(site), "--yes")
+        assert done.wait(RUN_S_MAX) == 0, self.said()
 
     def run(self, *words: str) -> subprocess.Popen[str]:
         """Start a run of the folder's scenario.yaml on the rig."""

@@ -17,7 +17,7 @@ from host_tools.provision.flash import Flashed
 from tests.hil.rig_process import ONE_ELEMENT
 from tests.hil.test_rig_model import RIG
 
-FOUND = BoardIdentity("rpi_pico", "0.7.0", "e660", "aabbccdd00112233", True, 3, 12)
+FOUND = BoardIdentity("rpi_pico", "0.7.0", "e660", "aabbccdd00112233", True, 3, 12, "")
 FLASHED = Flashed("/dev/a", "rpi_pico", "0.7.0", "MicroPython 1.25.0 on a board",
                   hardware_id="e660", element_id="aabbccdd00112233")
 

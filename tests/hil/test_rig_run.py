@@ -32,11 +32,13 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RigProcess]:
 
 @pytest.fixture
 def rig(served: RigProcess) -> Iterator[RigProcess]:
-    """The rig; parts that a test has unplugged are plugged in again."""
+    """The rig; parts that a test has unplugged are plugged in again, trips are released."""
     yield served
     for name, plugged in served.state()["plugged"].items():
         if not plugged:
             served.plug(True, name)
+    for name in served.tripped():
+        served.release(name)
 
 
 def _on(rig: RigProcess, host: subprocess.Popen[str]) -> None:
@@ -206,14 +208,42 @@ def test_the_same_fixtures_on_a_rig_and_nothing_is_left_on(rig: RigProcess) -> N
              "-p", "no:xdist", "-p", "no:cacheprovider", "-o", f"faulthandler_timeout={HANGS_S}",
              str(path), "--cellwall-rig", str(rig.rig), "--cellwall-scenario",
              str(rig.folder / "scenario.yaml")],
-            env=rig.env, cwd=rig.folder, capture_output=True, text=True, timeout=RUN_S_MAX,
-            check=False)
+            env=rig.env, cwd=rig.folder, capture_output=True, text=True,
+            timeout=2 * RUN_S_MAX, check=False)
     except subprocess.TimeoutExpired as late:
         pytest.fail(f"no end: {late.stdout!r}\n{late.stderr!r}")
     assert "1 failed, 1 passed" in tests.stdout, tests.stdout
     assert "as tests do" in tests.stdout
     rig.until_off()
     assert not any(rig.state()["power"].values()) and not rig.state()["input"]
+
+
+TRIPPED = """\
+  - {name: regulation, signal: regulation, duration_s: 10, power_kw: 1}
+events:
+  - {name: fire, kind: fire_alarm, phase: regulation, at_s: 1, zone: 1, safe_within_ms: 3000}
+"""
+
+
+@pytest.mark.whole
+def test_a_trip_that_a_run_has_left_is_released_by_a_person_before_the_next(
+        rig: RigProcess) -> None:
+    path = rig.folder / "tripped.yaml"
+    path.write_text(SCENARIO.partition("  - {name: regulation")[0] + TRIPPED, encoding="utf-8")
+    host = rig.hil("run", str(path), "--rig", str(rig.rig), "--out", str(rig.folder / "tripped"))
+    assert host.wait(RUN_S_MAX) == 0 and rig.tripped() == ["wall"], rig.said()
+    assert rig.run().wait(RUN_S_MAX) == 3
+    said = rig.said()
+    assert "the element holds a trip: place place-1: fire alarm" in said
+    command = f"cellwall release {rig.folder}/by-id/board-wall --site {rig.folder}/site"
+    assert command in " ".join(said.split())
+    assert rig.hil("doctor", str(rig.rig), "--json").wait(RUN_S_MAX) == 3
+    checks = {one["name"]: one for one in json.loads(rig.said("out.txt"))}
+    assert [name for name, one in checks.items() if one["verdict"] == "fail"] == ["place-1"]
+    assert "cellwall release" in checks["place-1"]["next_step"]
+    rig.release("wall")
+    assert rig.tripped() == []
+    assert rig.hil("doctor", str(rig.rig)).wait(RUN_S_MAX) == 0
 
 
 EVENTS = """\
