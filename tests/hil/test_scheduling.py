@@ -3,10 +3,12 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from hil.bench import scheduling
 from hil.bench.scheduling import NORMAL, REAL_TIME, RealTimeClass, scheduling_of
 
 CHILD = "import os; print(os.sched_getscheduler(0))"
@@ -30,6 +32,22 @@ def test_boards_are_in_the_class_of_their_bench_until_it_is_given_back() -> None
         one.give_back()
     one.give_back()
     assert policy_of_a_child() == os.sched_getscheduler(0) == before
+
+
+def test_cores_stay_awake_meanwhile_and_no_kernel_has_to_have_that(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    latency = tmp_path / "cpu_dma_latency"
+    latency.touch()
+    for path, asked in ((latency, b"\0\0\0\0"), (tmp_path / "none", b"")):
+        monkeypatch.setattr(scheduling, "AWAKE", path)
+        files = len(os.listdir("/proc/self/fd"))
+        one = RealTimeClass()
+        taken = one.take()
+        held = len(os.listdir("/proc/self/fd")) - files
+        one.give_back()
+        assert held == (1 if taken and asked else 0)
+        assert len(os.listdir("/proc/self/fd")) == files
+        assert not path.exists() or path.read_bytes() == (asked if taken else b"")
 
 
 def test_where_it_is_not_permitted_a_run_is_scheduled_as_any_process(
