@@ -201,7 +201,7 @@ class EmulatedRig:
                 place["bms_break"] = "bms-break"
             places.append(place)
         switches.append({"name": "bms-break", "kind": "shelly_http",
-                         "address": self.parts["bms-break"].address})
+                         "address": self.parts["bms-break"].address, "grace_s": 6.0})
         return {
             "rig": "demo", "description": "Emulated: nothing of it is hardware.",
             "emulated": True, "site": "site", "rated": {"power_w": rated}, "meter": "pcc",

@@ -100,6 +100,21 @@ class Outputs:
                     self._equipment.loads[name].set_power(power_w)
                     self._equipment.loads[name].input_on(True)
 
+    def switch(self, name: str, on: bool) -> None:
+        """Move a switch during the run. Raises BusError.
+
+        It takes no lock: a hard stop waits for nobody. One that comes meanwhile finds the switch
+        off in the end, whichever of the two the switch heard last.
+        """
+        if self._stopped:
+            raise BusError("the rig was stopped", f"switch {name} stays off")
+        switch = self._equipment.switches[name]
+        try:
+            switch.set(on)
+        finally:
+            if self._stopped:
+                switch.make_safe()
+
     def hard_stop(self, why: str) -> list[str]:
         """Switch everything off now; returns what could not be confirmed, by name."""
         with self._lock:

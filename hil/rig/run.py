@@ -42,9 +42,11 @@ class RigRun:
                  seats: list[Seat], lines: dict[str, BoardLine], aggregator: Aggregator,
                  books: Books, journal: Journal, workers: Workers, outputs: Outputs,
                  losses: Losses, zero_s: float, load_w: float,
-                 progress: Callable[[int, int, str], None],
-                 break_bms: Callable[[str, bool], None]) -> None:
-        """zero_s: monotonic time at which the run's clock begins. break_bms(place, broken)."""
+                 progress: Callable[[int, int, str], None], breaks: dict[str, str]) -> None:
+        """zero_s: monotonic time at which the run's clock begins.
+
+        breaks: by place, the switch that interrupts the line of its BMS.
+        """
         self.stop_asked = self.hurried = False
         self.aborted = False
         self.fatal: Loss | None = None
@@ -52,7 +54,7 @@ class RigRun:
         self._aggregator, self._books, self._journal = aggregator, books, journal
         self._workers, self._outputs, self._losses = workers, outputs, losses
         self._zero_s, self._load_w = zero_s, load_w
-        self._progress, self._break_bms = progress, break_bms
+        self._progress, self._breaks = progress, breaks
         # zero_s is on a whole second of the day, as well as two clocks can be read together
         self._unix_zero_ms = round((time.time_ns() // 1_000_000 - self.now_ms) / 1000) * 1000
         self._calls: list[tuple[int, int, Callable[[], None]]] = []
@@ -63,6 +65,8 @@ class RigRun:
         self._row_target: tuple[str, float] = (scenario.phases[0].name, 0.0)
         self._panel_dead = False
         self._discovered = False
+        # events by the switch that has yet to move for them
+        self._waiting: dict[str, list[EventModel]] = {}
         self._telemetry: dict[str, int] = {}
         self._split: object = None
         self._words = {seat.name: (Wire(), TextLines()) for seat in seats}
@@ -107,6 +111,7 @@ class RigRun:
                 self._progress(self.now_ms // 1000, total_s, phase.name)
             if self._ended:
                 break
+            self._require_happened(phase)
         self.aborted = self._ended
         if self.aborted and self.fatal is None:
             self._make_safe()
@@ -259,6 +264,8 @@ class RigRun:
                 continue
             if heard.kind == "meter":
                 self._journal.put(heard.at_ms, "meter", heard.name, heard.data)
+            elif heard.kind == "moved":
+                self._moved(heard.name, heard.data, heard.at_ms)
             self._back(heard.name)
 
     def _gone(self, name: str, why: str) -> None:
@@ -290,8 +297,13 @@ class RigRun:
     # events
 
     def _happen(self, event: EventModel) -> None:
+        if event.kind == "bms_silent":
+            # it has happened when the switch has moved, which may be gone at this moment
+            switch = self._breaks[self._place_of(event)]
+            self._waiting.setdefault(switch, []).append(event)
+            self._workers.move(switch, True)
+            return
         now_ms = self.now_ms
-        duration_ms = round((event.duration_s or 10.0) * 1000)
         data: dict[str, Any] = {"elements": [
             seat.name for seat in self._seats if event.kind != "release"
             and event.element in (None, seat.name)
@@ -299,26 +311,45 @@ class RigRun:
         if event.kind == "release":
             data["orders"] = self._aggregator.release(self.unix_ms)
         self._journal.put(now_ms, "event", event.name, data)
+        end_ms = now_ms + _duration_ms(event)
         if event.kind == "fire_alarm":
             self._call_at(now_ms + FIRE_POLL_MS, lambda: self._aggregator.fire_alarm(
                 int(event.zone or 0), self.unix_ms))
         elif event.kind == "host_lost":
             self._panel_dead = True
-            self._call_at(now_ms + duration_ms, self._panel_lives)
-        elif event.kind in ("link_lost", "bms_silent"):
-            place = next(one.place for one in self._seats if one.name == event.element).name
-            change = (self._lines[place].set_cut if event.kind == "link_lost"
-                      else partial(self._break_bms, place))
-            change(True)
-            self._call_at(now_ms + duration_ms, partial(self._restore, change, place))
+            self._call_at(end_ms, self._panel_lives)
+        elif event.kind == "link_lost":
+            place = self._place_of(event)
+            self._lines[place].set_cut(True)
+            self._call_at(end_ms, partial(self._join_line, place))
+
+    def _place_of(self, event: EventModel) -> str:
+        return next(one.place for one in self._seats if one.name == event.element).name
+
+    def _moved(self, switch: str, on: bool, at_ms: int) -> None:
+        """Go on with the events that a switch has moved for."""
+        for event in self._waiting.pop(switch, ()) if on else ():
+            self._journal.put(at_ms, "event", event.name, {"elements": [event.element]})
+            self._call_at(at_ms + _duration_ms(event), partial(self._workers.move, switch, False))
+        for place, name in self._breaks.items():
+            if name == switch and not on:
+                self._forgive(self._seat_of_place[place].name)
+
+    def _require_happened(self, phase: PhaseModel) -> None:
+        """Check that no event of a phase still waits. Raises BusError naming those that do."""
+        late = [f"{event.name} (switch {switch})"
+                for switch, events in self._waiting.items() for event in events]
+        if late:
+            raise BusError("events did not happen", f"{', '.join(late)}, until the end of phase "
+                           f"{phase.name}\n  next: cellwall hil doctor, then run again")
 
     def _panel_lives(self) -> None:
         self._panel_dead = False
         for seat in self._seats:
             self._forgive(seat.name)
 
-    def _restore(self, change: Callable[[bool], None], place: str) -> None:
-        change(False)
+    def _join_line(self, place: str) -> None:
+        self._lines[place].set_cut(False)
         self._forgive(self._seat_of_place[place].name)
 
     def _forgive(self, name: str) -> None:
@@ -326,3 +357,7 @@ class RigRun:
         port = self._aggregator.ports[name]
         if port.last_heard_ms is not None:
             port.last_heard_ms = max(port.last_heard_ms, self.unix_ms - SILENT_MS_MAX // 2)
+
+
+def _duration_ms(event: EventModel) -> int:
+    return round((event.duration_s or 10.0) * 1000)

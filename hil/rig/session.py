@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -79,8 +78,8 @@ class RigSession:
         self._run: RigRun | None = None
         self._zero_s = time.monotonic()
         self.equipment = Equipment(self.rig)
-        self._workers = Workers(self.equipment, self._now_ms)
         self.outputs = Outputs(self.equipment, self._watchdog_said, say)
+        self._workers = Workers(self.equipment, self._now_ms, self.outputs.switch)
         self._lines = {seat.place.name: BoardLine(seat.place) for seat in self._seats}
         self.books = Books(self._scenario, self._seats, self.rig.meter, self.equipment.meters)
         self.unconfirmed: list[str] = []
@@ -309,15 +308,9 @@ class RigSession:
         self._run = RigRun(
             self._scenario, self._signals, self._seats, self._lines, aggregator,
             self.books, journal, self._workers, self.outputs, Losses(rules),
-            self._zero_s, sum(self._powers_w.values()), self._progress,
-            partial(self._break_bms, breaks))
+            self._zero_s, sum(self._powers_w.values()), self._progress, breaks)
         self._run.stop_asked = self._stop_asked
         return self._run, aggregator
-
-    def _break_bms(self, breaks: dict[str, str], place: str, broken: bool) -> None:
-        """Open or close the BMS line of a place."""
-        self._workers.expect(breaks[place], broken)
-        self.equipment.switches[breaks[place]].set(broken)
 
     def _see(self, aggregator: Aggregator) -> dict[str, Seen]:
         """Return what is known of each element at the end; its boot count tells of restarts."""

@@ -62,6 +62,7 @@ class RigProcess:
         """more: what else `demo-rig` is asked for."""
         self.folder = folder
         self._number = 0
+        self._numbers: dict[int, int] = {}
         self.env = environment(folder)
         self._process = subprocess.Popen(
             [*COMMAND, "hil", "demo-rig", str(folder), "--scenario", str(scenario), *more],
@@ -109,8 +110,10 @@ class RigProcess:
         self._number += 1
         out, err = (self.folder / f"{self._number}-{name}" for name in ("out.txt", "err.txt"))
         with out.open("w") as stdout, err.open("w") as stderr:
-            return subprocess.Popen([*COMMAND, *words], env=self.env, text=True, stdout=stdout,
-                                    stderr=stderr)
+            started = subprocess.Popen([*COMMAND, *words], env=self.env, text=True,
+                                       stdout=stdout, stderr=stderr)
+        self._numbers[started.pid] = self._number
+        return started
 
     def hil(self, *words: str) -> subprocess.Popen[str]:
         """Start `cellwall hil` with words."""
@@ -137,9 +140,10 @@ class RigProcess:
         until(lambda: "regulation: from" in self.said() or host.poll() is not None, 60.0)
         assert host.poll() is None, self.said()
 
-    def said(self, name: str = "err.txt") -> str:
-        """Return what the last command has written."""
-        return (self.folder / f"{self._number}-{name}").read_text(encoding="utf-8")
+    def said(self, name: str = "err.txt", of: subprocess.Popen[str] | None = None) -> str:
+        """Return what the last command has written, or the one given."""
+        number = self._number if of is None else self._numbers[of.pid]
+        return (self.folder / f"{number}-{name}").read_text(encoding="utf-8")
 
     def end(self) -> None:
         """Serve no more."""

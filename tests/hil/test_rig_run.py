@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from hil.report.write import load_results
 from tests.hil.line_process import until
@@ -68,6 +69,43 @@ def test_the_doctor_proves_every_port_of_a_rig(rig: RigProcess) -> None:
     assert rig.state()["true_w"] == 0
 
 
+def test_an_event_waits_for_the_switch_that_makes_it_happen(rig: RigProcess) -> None:
+    out = rig.folder / "late-event"
+    host = rig.run("--out", str(out))
+    rig.in_regulation(host)
+    time.sleep(4.5)
+    rig.plug(False, "bms-break")
+    time.sleep(3)  # the event of second 6 of the phase is due meanwhile
+    assert host.poll() is None, rig.said(of=host)
+    rig.plug(True, "bms-break")
+    assert host.wait(RUN_S_MAX) in (0, 1), rig.said(of=host)
+    results = load_results(out)
+    lost = next(one for one in results["rig"]["losses"] if one["name"] == "bms-break")
+    event, = results["events"]
+    # it counts from when it happened
+    assert event["name"] == "silent" and event["at_s"] > max(16, lost["lost_s"])
+    assert lost["back_s"] - 1 < event["at_s"] and 0 <= event["safe_after_ms"] <= 3000
+    assert not results["aborted"]
+
+
+def test_an_event_that_never_happens_is_said(rig: RigProcess) -> None:
+    out = rig.folder / "no-event"
+    rig_yaml = yaml.safe_load(rig.rig.read_text(encoding="utf-8"))
+    next(one for one in rig_yaml["switches"] if one["name"] == "bms-break")["critical"] = False
+    uncritical = rig.rig.with_name("uncritical.yaml")
+    uncritical.write_text(yaml.safe_dump(rig_yaml), encoding="utf-8")
+    host = rig.hil("run", str(rig.folder / "scenario.yaml"), "--rig", str(uncritical),
+                   "--out", str(out))
+    rig.in_regulation(host)
+    rig.plug(False, "bms-break")
+    assert host.wait(RUN_S_MAX) == 3
+    said = rig.said(of=host)
+    assert "events did not happen: silent (switch bms-break)" in said
+    results = load_results(out)
+    assert results["aborted"] and not results["passed"] and not results["events"]
+    rig.until_off()
+
+
 def test_a_run_bears_short_losses_and_is_replayed_without_the_rig(rig: RigProcess) -> None:
     out, record = rig.folder / "run", rig.folder / "record"
     host = rig.run("--out", str(out), "--record", str(record))
@@ -81,7 +119,7 @@ def test_a_run_bears_short_losses_and_is_replayed_without_the_rig(rig: RigProces
     code = host.wait(RUN_S_MAX)
     rig.until_off()
     results = load_results(out)
-    assert code == (0 if results["passed"] else 1)
+    assert code == (0 if results["passed"] else 1), rig.said(of=host)
     assert not results["aborted"] and results["statements"]["failed"] == 0
     lost = {one["name"]: one for one in results["rig"]["losses"]}
     assert set().union(*SHORT_LOSSES) <= set(lost)
@@ -182,6 +220,7 @@ def test_energy_that_a_meter_has_missed_is_not_known(rig: RigProcess) -> None:
 HANGS_S = 60
 TESTS = """
 import pytest
+import yaml
 
 @pytest.mark.hardware
 def test_a_setpoint_is_followed(bench, board):
