@@ -183,7 +183,8 @@ class EmulatedRig:
     def rig_yaml(self) -> dict[str, Any]:
         """Return what rig.yaml says of this rig."""
         rated = sum(rig.rating_w for rig in self.site.rigs)
-        places, switches = [], []
+        places: list[dict[str, Any]] = []
+        switches: list[dict[str, Any]] = []
         meters = [self._meter_entry("pcc", {"grace_s": 3.0})]
         for index, rig in enumerate(self.site.rigs, 1):
             model = self.site.models[rig.name]

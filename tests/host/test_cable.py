@@ -5,6 +5,7 @@ import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
@@ -289,6 +290,30 @@ def test_a_frame_that_was_damaged_once_is_no_noise(
         checks = Doctor(cable, site, False, 0, lambda words: None).run()
         link = next(one for one in checks if one.name == "link, both ways")
     assert (link.verdict, link.detail.startswith(detail)) == (verdict, True), link
+
+
+class BusyCable(Cable):
+    """A cable on a machine so busy that the next setpoints leave late."""
+
+    late_count = 0
+
+    def send(self, kind: int, fields: dict[str, Any]) -> None:
+        if kind == schema.SETPOINT and fields["power_mw"] and self.late_count:
+            self.late_count -= 1
+            time.sleep(1.6)
+        super().send(kind, fields)
+
+
+@pytest.mark.parametrize(("count", "verdict", "detail", "step"), [
+    (2, PASSED, "W: closed, ", ""),
+    (99, FAILED, "; setpoints came after the end of their lease of 1500 ms", "too busy")])
+def test_a_busy_machine_is_no_fault_of_the_element(
+    element: MemoryElement, site: Site, count: int, verdict: str, detail: str, step: str,
+) -> None:
+    with BusyCable(element.port, site.keyring()) as cable:
+        cable.late_count = count
+        fets = list(Doctor(cable, site, True, 0, lambda words: None).run())[-1]
+    assert fets.verdict == verdict and detail in fets.detail and step in fets.next_step, fets
 
 
 def test_the_doctor_knows_maintenance_and_the_site(element: MemoryElement, site: Site,
