@@ -57,8 +57,9 @@ class UnixHAL(HeaderHAL):
 
     def relax(self):
         # while slices of long work are due the loop never idles: without this look at the lines
-        # the inputs would age until a signature counts as an open interlock
-        self._wait(0)
+        # the inputs would age until a signature counts as an open interlock; and boards that share
+        # a core would wait for a round robin's whole turn, were there no moment for them here
+        self._wait(1)
         return core.sleep_ms(0)
 
     def _off_now(self) -> None:
