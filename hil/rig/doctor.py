@@ -55,13 +55,15 @@ def check_rig(rig: RigModel, site: Site) -> Iterator[PortCheck]:
 
 def _board(place: PlaceModel, site: Site) -> PortCheck:
     """Check a board: console text and frames both ways, who it is, and what its doctor says."""
-    def failed(detail: str, next_step: str, identity: str = "",
-               took_ms: int | None = None) -> PortCheck:
+    identity, took_ms = "", None
+
+    def failed(detail: str, next_step: str) -> PortCheck:
         return PortCheck(place.name, "board", place.port, FAILED, False, identity, took_ms,
                          detail, next_step)
 
     try:
         found = identify(place)
+        took_ms = found.round_trip_ms
         identity = (f"element {found.element_id}" if found.enrolled else "not enrolled"
                     ) + f", {found.board}, firmware {found.firmware}, chip {found.hardware}"
         with Cable(place.port, site.keyring() if site.exists else None) as cable:
@@ -78,9 +80,9 @@ def _board(place: PlaceModel, site: Site) -> PortCheck:
         return failed(f"{error.code}: {text}", step or "check the cable, then run again")
     if bad:
         return failed("; ".join(f"{one.name}: {one.detail}" for one in bad),
-                      bad[0].next_step, identity, found.round_trip_ms)
-    return PortCheck(place.name, "board", place.port, PASSED, True, identity,
-                     found.round_trip_ms, "text and frames both ways")
+                      bad[0].next_step)
+    return PortCheck(place.name, "board", place.port, PASSED, True, identity, took_ms,
+                     "text and frames both ways")
 
 
 def _instrument(model: InstrumentModel, one: Instrument) -> PortCheck:

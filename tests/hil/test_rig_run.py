@@ -280,6 +280,7 @@ def test_a_trip_that_a_run_has_left_is_released_by_a_person_before_the_next(
     checks = {one["name"]: one for one in json.loads(rig.said("out.txt"))}
     assert [name for name, one in checks.items() if one["verdict"] == "fail"] == ["place-1"]
     assert "cellwall release" in checks["place-1"]["next_step"]
+    assert "firmware" in checks["place-1"]["identity"]
     rig.release("wall")
     assert rig.tripped() == []
     assert rig.hil("doctor", str(rig.rig)).wait(RUN_S_MAX) == 0
