@@ -32,6 +32,7 @@ TELEMETRY_PERIOD_MS = 1000
 STATEMENT_RETRY_MS = 5000
 STATEMENTS_IN_FLIGHT = 4
 FAILURE_GRACE_MS = 300
+DOUBT_GONE_MS = 3_600_000
 # How much memory is in use is logged this often, after a collection.
 HEAP_PERIOD_MS = 600_000
 
@@ -75,7 +76,7 @@ class Agent:
         self._sent_at = {}
         self._boot_told = False
         self._heap_at = hal.ticks_ms()
-        self._doubt_told = False
+        self._doubt_at = None  # when BMS and estimator last differed, unless that is long ago
         self.keeper = Keeper(hal, self.interlock, self.worker, self.log)
         self.service = Service(self, slots)
         self.admission = Admission(
@@ -284,14 +285,19 @@ class Agent:
             self.hal.link_uart.kick()
 
     def _watch_soc(self, now: int, control) -> None:
-        """Say once when BMS and estimator begin to describe two batteries; flag the record."""
-        doubt = control.estimator.in_doubt
-        if doubt:
+        """Say once when BMS and estimator begin to describe two batteries; flag the record.
+
+        A BMS counts in whole percent: about the threshold doubt comes and goes with each of them.
+        """
+        if control.estimator.in_doubt:
             self.recorder.flag(codes.QUALITY_SOC_DOUBT)
-            if not self._doubt_told:
+            if self._doubt_at is None:
                 self.notice(codes.NOTICE_SOC, self.driver.reading.soc_bp,
                             control.estimator.soc_bp)
-        self._doubt_told = doubt
+            self._doubt_at = now
+        elif self._doubt_at is not None \
+                and self.hal.ticks_diff(now, self._doubt_at) >= DOUBT_GONE_MS:
+            self._doubt_at = None
 
     def notice(self, cause: int, value: int, limit: int = 0, done=None) -> bool:
         """Put something that latched nothing into the chain; `done(statement)` when it is there.

@@ -9,7 +9,7 @@ from panel import LIFE_SAFETY, NOW_MS, STRANGER, sign1, verify1
 
 from element import agent as agent_module
 from element import keeper as keeper_module
-from element.agent import FAILURE_GRACE_MS, Agent
+from element.agent import DOUBT_GONE_MS, FAILURE_GRACE_MS, Agent
 from element.console import last_failure
 from element.control import PERIOD_MS
 from element.crypto.worker import JOBS_MAX
@@ -993,6 +993,34 @@ def test_a_bms_that_is_wrong_about_its_soc_is_told_of_once():
                    for record in statements(one, schema.EXECUTION_RECORD))
 
     in_folder("agent_soc", body)
+
+
+def test_a_doubt_that_comes_and_goes_is_told_of_once_an_hour():
+    def body():
+        one = Element().ready()
+
+        def told():
+            everything = (statements(one, schema.SAFETY_EVENT)
+                          + statements(one, schema.EXECUTION_RECORD))
+            one.host.send(schema.STATEMENT_ACK, {
+                "counter": max(each["counter"] for each in everything)})
+            return len({each["counter"] for each in everything
+                        if each.get("cause") == codes.NOTICE_SOC})
+
+        for _ in range(3):
+            for percent in (70, 50):
+                one.bms.basic["soc"] = percent
+                one.run(4000)
+        assert told() == 1
+        agent = one.agent
+        agent._watch_soc(one.hal.ticks_add(agent._doubt_at, DOUBT_GONE_MS - 1), agent.control)
+        assert agent._doubt_at is not None
+        agent._watch_soc(one.hal.ticks_add(agent._doubt_at, DOUBT_GONE_MS), agent.control)
+        one.bms.basic["soc"] = 70
+        one.run(30_000)
+        assert told() == 2
+
+    in_folder("agent_doubt", body)
 
 
 def test_the_envelopes_outlive_a_restart():
