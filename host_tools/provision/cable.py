@@ -25,7 +25,7 @@ INTERRUPT_S_MAX = 1.5
 QUIET_S = 0.15
 QUIET_S_MAX = 2.0
 # A board drops text that its host is late to take, lines out of the middle too: ask so often.
-ASK_COUNT_MAX = 3
+ASK_COUNT_MAX = 8
 # The lines of `status` that the tools here read.
 _USED = {"board", "hardware", "element", "enrolled", "sensor mA", "interlock", "bms", "slot"}
 _NAME_SIZE = 10
@@ -198,7 +198,8 @@ class Cable:
             if is_whole(lines):
                 return lines
             self._settled = False
-        raise BusError("a part of the element's answer was lost", self.name)
+        raise BusError("a part of the element's answer was lost", f"{self.name}\n  next: this "
+                       "machine reads too late, or the cable is bad: end other work, run again")
 
     def status(self, limit_s: float = COMMAND_S_MAX) -> dict[str, str]:
         """Return the console's `status` by name. Raises BusError for a reply that is not whole."""

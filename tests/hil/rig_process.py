@@ -137,8 +137,8 @@ class RigProcess:
 
     def in_regulation(self, host: subprocess.Popen[str]) -> None:
         """Wait until a run is in its second phase."""
-        until(lambda: "regulation: from" in self.said() or host.poll() is not None, 60.0)
-        assert host.poll() is None, self.said()
+        until(lambda: "regulation: from" in self.said(of=host) or host.poll() is not None, 60.0)
+        assert host.poll() is None, self.said(of=host)
 
     def said(self, name: str = "err.txt", of: subprocess.Popen[str] | None = None) -> str:
         """Return what the last command has written, or the one given."""

@@ -109,15 +109,16 @@ def test_an_event_that_never_happens_is_said(rig: RigProcess) -> None:
 def test_a_run_bears_short_losses_and_is_replayed_without_the_rig(rig: RigProcess) -> None:
     out, record = rig.folder / "run", rig.folder / "record"
     host = rig.run("--out", str(out), "--record", str(record))
-    rig.in_regulation(host)
+    until(lambda: "meter pcc" in rig.said(of=host) or host.poll() is not None, 60.0)
     locked = rig.hil("locks")
-    assert locked.wait(RUN_S_MAX) == 0 and "hil run bench" in rig.said("out.txt")
+    rig.in_regulation(host)
     for names in SHORT_LOSSES:
         for plugged in (False, True):
             rig.plug(plugged, *names)
             time.sleep(0 if plugged else 1.2)
     code = host.wait(RUN_S_MAX)
     rig.until_off()
+    assert locked.wait(RUN_S_MAX) == 0 and "hil run bench" in rig.said("out.txt", locked)
     results = load_results(out)
     assert code == (0 if results["passed"] else 1), rig.said(of=host)
     assert not results["aborted"] and results["statements"]["failed"] == 0
