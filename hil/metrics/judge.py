@@ -152,19 +152,15 @@ def _element_energy(
 ) -> tuple[int, int]:
     """Return (realized, metered) mWh: the records' sum, and the plant's over the same seconds."""
     realized = sum(record["energy_mwh"] for record in records)
-    metered_j = 0.0
-    for record in records:
-        begin = (record["start_unix_ms"] - start_unix_ms) / 1000
-        end = (record["end_unix_ms"] - start_unix_ms) / 1000
-        metered_j += _energy_at(energy_j, end) - _energy_at(energy_j, begin)
-    return realized, round(metered_j / 3.6)
-
-
-def _energy_at(energy_j: list[float], at_s: float) -> float:
-    """Return the energy register at a time; rows close at full seconds, between is a line."""
-    seconds = np.arange(len(energy_j) + 1, dtype=np.float64)
+    # the energy register, J: rows close at full seconds, between is a line
     register = np.concatenate(([0.0], np.array(energy_j)))
-    return float(np.interp(at_s, seconds, register))
+    seconds = np.arange(register.size, dtype=np.float64)
+    begin_s, end_s = (
+        np.array([record[key] - start_unix_ms for record in records], dtype=np.float64) / 1000
+        for key in ("start_unix_ms", "end_unix_ms")
+    )
+    metered_j = np.interp(end_s, seconds, register) - np.interp(begin_s, seconds, register)
+    return realized, round(float(metered_j.sum()) / 3.6)
 
 
 def elements_of(result: RunResult) -> list[dict[str, Any]]:
