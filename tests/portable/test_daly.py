@@ -308,6 +308,42 @@ def test_the_task_reads_everything():
     assert min([times[index] - times[index - 1] for index in range(1, len(times))]) >= 20
 
 
+def test_the_slowest_that_is_known_never_goes_stale():
+    # 90 ms for an answer, and both ways at 9600 baud; for two minutes, so that all groups come
+    hal, script, driver, loop = bench()
+    uart = hal.bms_uart
+    waiting = []
+
+    def take(data):
+        before, uart.rx = uart.rx, b""
+        script.line.take(data)
+        answer, uart.rx = uart.rx, before
+        waiting.append((hal.now_ms + 90 + (len(data) + len(answer)) * 25 // 24, answer))
+
+    def each(now_ms):
+        while waiting and waiting[0][0] <= now_ms:
+            uart.put(waiting.pop(0)[1])
+
+    async def others():
+        # something else wakes the loop every few milliseconds, as a board's tasks do
+        while True:
+            await hal.sleep_ms(5)
+
+    loop.add(others())
+    uart.on_write = take
+    driver.want_fets(3)
+    loop.run_until(5000, each)
+    oldest_ms = oldest_cells_ms = 0
+    for _ in range(6500):
+        loop.run_until(hal.now_ms + 20, each)
+        oldest_ms = max(oldest_ms, driver.reading.age_ms(hal, hal.now_ms))
+        oldest_cells_ms = max(oldest_cells_ms, driver.reading.cells_age_ms(hal, hal.now_ms))
+    assert oldest_ms <= 1500 and oldest_cells_ms <= 3000, (oldest_ms, oldest_cells_ms)
+    assert driver.error_count == 0 and not loop.failures
+    asked = {request[2] for request in script.line.requests}
+    assert asked >= {0x90, 0x92, 0x93, 0x98, 0x94, 0x95, 0x97, 0x50, 0x57}
+
+
 def test_fets_follow_and_are_proven():
     _hal, script, driver, loop = bench()
     loop.run_until(3000)

@@ -28,6 +28,7 @@ from .protocol import BMSProtocol, ascii_of, find_extremes, names_of, total, u16
 
 PACK_PERIOD_MS = 500
 CELLS_PERIOD_MS = 1000
+BALANCE_PERIOD_MS = 5000
 INFO_PERIOD_MS = 60_000
 SENSORS_MAX = 16
 FRAME_SIZE = 13
@@ -174,7 +175,8 @@ class DalyProtocol(BMSProtocol):
     gap_ms = 20
     groups = (
         (PACK, (SOC, TEMPERATURES, FETS, FAILURES), PACK_PERIOD_MS),
-        (CELLS, (STATUS, CELL_VOLTAGES, BALANCE), CELLS_PERIOD_MS),
+        (CELLS, (STATUS, CELL_VOLTAGES), CELLS_PERIOD_MS),
+        (INFO, (BALANCE,), BALANCE_PERIOD_MS),
         (INFO, (RATED,), INFO_PERIOD_MS),
         (INFO, (CODE,), INFO_PERIOD_MS),
     )

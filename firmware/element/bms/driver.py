@@ -110,15 +110,19 @@ class PollingDriver(BMSDriver):
     async def run(self) -> None:
         """Poll each group in its period; write the FETs when wish and read-back differ.
 
-        A new wish goes first; of the rest, what is due for longest, so that nothing starves.
+        A new wish goes first; of the rest, what is due for longest, so that nothing starves, but
+        never two others in a row while the pack group is due: power hangs on its age.
         """
         hal = self._hal
         due = self._due
+        pack = last = 0
         now = hal.ticks_ms()
         self._heard_at = self._late_at = fets_at = now
         for index in range(len(due)):
             info = self.protocol.groups[index][0] == INFO
             due[index] = hal.ticks_add(now, INFO_AFTER_MS) if info else now
+            if self.protocol.groups[index][0] & PACK:
+                pack = index
         while True:
             now = hal.ticks_ms()
             writes = self._writes()
@@ -130,6 +134,8 @@ class PollingDriver(BMSDriver):
                 for index in range(len(due)):
                     if hal.ticks_diff(due[index], due[best]) < 0:
                         best = index
+                if last != pack and hal.ticks_diff(due[pack], now) <= 0:
+                    best = pack
                 wait_ms = hal.ticks_diff(due[best], now)
                 if writes and self._differs() and hal.ticks_diff(fets_at, now) < wait_ms:
                     wait_ms = hal.ticks_diff(fets_at, now)
@@ -147,6 +153,7 @@ class PollingDriver(BMSDriver):
                 fets_at = hal.ticks_add(now, FETS_RETRY_MS)
                 self._pack_soon(now)
             else:
+                last = best
                 due[best] = hal.ticks_add(now, self.protocol.groups[best][2])
                 self._pace(best, await self._poll(best), now)
                 if writes and self._fets_changed:
