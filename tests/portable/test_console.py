@@ -72,11 +72,11 @@ def test_status_of_an_element_that_nobody_has_enrolled():
         typist = Typist(one)
         one.bms.silent = True
         one.hal.input_ok = False
-        one.run(3000)
+        one.run(2500)
         status = fields_of(typist.say("status"))
         assert status["enrolled"] == "no" and status["state"] == "unenrolled"
         assert status["held by"] == "not enrolled" and status["clock"] == "not set"
-        assert status["bms"].startswith("jbd, nothing heard: no answer to 0"), status["bms"]
+        assert status["bms"].startswith("jbd, nothing heard: no answer to 03"), status["bms"]
         assert status["interlock"] == "OPEN" and status["link"] == "no session, 0 dropped"
         assert typist.say("cells") == ["refused: the BMS has not said"]
         assert typist.say("limits") == ["refused: not enrolled: nothing is permitted"]
