@@ -236,7 +236,7 @@ class Run:
         result = EventResult(event, now_ms)
         self._events.append(result)
         site = self.result.site
-        duration_ms = round((event.duration_s or 10.0) * 1000)
+        duration_ms = event.duration_ms
         if event.kind == "bms_silent":
             rig = site.rig(str(event.element))
             rig.bms.silent = True

@@ -233,8 +233,7 @@ class Books:
 
     def _on_event(self, entry: Entry) -> None:
         model = next(one for one in self.scenario.events if one.name == entry.name)
-        duration_ms = round((model.duration_s or 10.0) * 1000)
-        event = RigEvent(model, entry.at_ms, entry.at_ms + min(duration_ms, WATCH_MS_MAX))
+        event = RigEvent(model, entry.at_ms, entry.at_ms + min(model.duration_ms, WATCH_MS_MAX))
         for name in entry.data["elements"]:
             element = self._elements[name]
             active = element.telemetry is not None and _delivers(element.telemetry)

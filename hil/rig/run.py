@@ -313,7 +313,7 @@ class RigRun:
         if event.kind == "release":
             data["orders"] = self._aggregator.release(self.unix_ms)
         self._journal.put(now_ms, "event", event.name, data)
-        end_ms = now_ms + _duration_ms(event)
+        end_ms = now_ms + event.duration_ms
         if event.kind == "fire_alarm":
             self._call_at(now_ms + FIRE_POLL_MS, lambda: self._aggregator.fire_alarm(
                 int(event.zone or 0), self.unix_ms))
@@ -332,7 +332,7 @@ class RigRun:
         """Go on with the events that a switch has moved for."""
         for event in self._waiting.pop(switch, ()) if on else ():
             self._journal.put(at_ms, "event", event.name, {"elements": [event.element]})
-            self._call_at(at_ms + _duration_ms(event), partial(self._workers.move, switch, False))
+            self._call_at(at_ms + event.duration_ms, partial(self._workers.move, switch, False))
         for place, name in self._breaks.items():
             if name == switch and not on:
                 self._forgive(self._seat_of_place[place].name)
@@ -365,7 +365,3 @@ class RigRun:
         port = self._aggregator.ports[name]
         if port.last_heard_ms is not None:
             port.last_heard_ms = max(port.last_heard_ms, self.unix_ms - SILENT_MS_MAX // 2)
-
-
-def _duration_ms(event: EventModel) -> int:
-    return round((event.duration_s or 10.0) * 1000)

@@ -113,6 +113,11 @@ class EventModel(Strict):
     settle_s: float = Field(10, ge=0, le=600)
     safe_within_ms: int | None = Field(None, ge=1, le=60000)
 
+    @property
+    def duration_ms(self) -> int:
+        """How long it lasts, or is looked at where it has no end."""
+        return round((self.duration_s or 10.0) * 1000)
+
     @model_validator(mode="after")
     def _consistent(self) -> "EventModel":
         element_event = self.kind in ("bms_silent", "link_lost")
