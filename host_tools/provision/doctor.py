@@ -28,7 +28,7 @@ READY_S_MAX = 10.0
 TEST_SHARE_PCT = 2
 TEST_LEASE_MS = 1500
 TEST_S_MAX = 8.0
-LATE = f"setpoints came after the end of their lease of {TEST_LEASE_MS} ms"
+LATE = f"; setpoints came after the end of their lease of {TEST_LEASE_MS} ms"
 LATE_STEP = "this machine, or its line to the element, is too busy: end other work, run again"
 PASSED, FAILED, SKIPPED = "pass", "fail", "skip"
 _BMS_AT_REST = re.compile(r"(\d+) ms old, (\d+) mV, (-?\d+) mA, SoC (\d+) bp, FETs (\d)")
@@ -294,20 +294,21 @@ class Doctor:
             closed = closed or self._telemetry.get("fets") == 3
             current_ma = max(current_ma, self._telemetry.get("current_ma", 0))
             moved = current_ma > power_mw // 200
+        if moved:
+            late = ""
         self._setpoint(0)
         opened = self._cable.until(
             lambda: not self._telemetry.get("fets", 3) and self._telemetry.get("power_mw", 1) == 0,
             TEST_S_MAX)
         good = closed and moved and opened and not tripped
-        step = "" if good else (LATE_STEP if late and not moved else
+        step = "" if good else (LATE_STEP if late else
                                 "the BMS does not switch: is it locked, or in protection?"
                                 if not closed else "no current: converter, fuse, pre-charge"
                                 if not moved else "they stay closed: do not use this element")
         return Check(name, PASSED if good else FAILED,
                      f"{power_mw // 1000} W: {'closed' if closed else 'stayed open'}, "
                      f"{current_ma} mA, {'opened again' if opened else 'STILL CLOSED'}"
-                     + (f"; tripped: {tripped}" if tripped else
-                        f"; {late}" if late and not moved else ""), step)
+                     + (f"; tripped: {tripped}" if tripped else late), step)
 
     def _setpoint(self, power_mw: int) -> None:
         self._ack = None
