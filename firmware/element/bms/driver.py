@@ -115,14 +115,12 @@ class PollingDriver(BMSDriver):
         """
         hal = self._hal
         due = self._due
-        pack = last = 0
+        last = 0
         now = hal.ticks_ms()
         self._heard_at = self._late_at = fets_at = now
         for index in range(len(due)):
             info = self.protocol.groups[index][0] == INFO
             due[index] = hal.ticks_add(now, INFO_AFTER_MS) if info else now
-            if self.protocol.groups[index][0] & PACK:
-                pack = index
         while True:
             now = hal.ticks_ms()
             writes = self._writes()
@@ -134,8 +132,8 @@ class PollingDriver(BMSDriver):
                 for index in range(len(due)):
                     if hal.ticks_diff(due[index], due[best]) < 0:
                         best = index
-                if last != pack and hal.ticks_diff(due[pack], now) <= 0:
-                    best = pack
+                if last and hal.ticks_diff(due[0], now) <= 0:
+                    best = 0
                 wait_ms = hal.ticks_diff(due[best], now)
                 if writes and self._differs() and hal.ticks_diff(fets_at, now) < wait_ms:
                     wait_ms = hal.ticks_diff(fets_at, now)
@@ -164,9 +162,7 @@ class PollingDriver(BMSDriver):
 
     def _pack_soon(self, now: int) -> None:
         """Read the pack group back soon: it is the proof of a write."""
-        for index in range(len(self._due)):
-            if self.protocol.groups[index][0] & PACK:
-                self._due[index] = self._hal.ticks_add(now, READ_BACK_MS)
+        self._due[0] = self._hal.ticks_add(now, READ_BACK_MS)
 
     def _pace(self, index: int, done: bool, now: int) -> None:
         """Ask for a missing INFO group again before its period, but not for ever."""

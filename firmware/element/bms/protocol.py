@@ -114,7 +114,7 @@ class BMSProtocol:
     """One family's protocol. Bounded; resynchronises at the next start byte.
 
     groups: a tuple of (fields, kinds, period_ms); fields is PACK, CELLS, INFO or more than one of
-    these bits, kinds the requests that together fill them, in order.
+    these bits, kinds the requests that together fill them, in order. The first has PACK.
     """
 
     name = ""
