@@ -221,7 +221,6 @@ def test_energy_that_a_meter_has_missed_is_not_known(rig: RigProcess) -> None:
 HANGS_S = 60
 TESTS = """
 import pytest
-import yaml
 
 @pytest.mark.hardware
 def test_a_setpoint_is_followed(bench, board):
