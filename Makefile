@@ -6,6 +6,7 @@ MPY := $(BUILD)/bin/micropython
 RP2040 := $(BUILD)/rp2040/firmware.uf2
 SERVICES := $(BUILD)/services/env
 BROWSER := $(BUILD)/browser/env
+FAST := $(BUILD)/fast/micropython
 UMQTT := $(BUILD)/umqtt/umqtt/simple.py
 # four workers on two cores: two of them mostly wait (tests/conftest.py)
 ALL_TESTS = $(PY) -m pytest tests/portable tests/host tests/hil -n 4 --dist loadgroup
@@ -22,7 +23,7 @@ AGC ?=
 BOARD ?=
 PORT ?=
 
-.PHONY: fmea flash help hil test nightly rp2040 check portable bench lint types clean setup coverage mutation
+.PHONY: fast fmea flash help hil test nightly rp2040 check portable bench lint types clean setup coverage mutation
 
 help: ## say what there is
 	@grep -E '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -47,11 +48,18 @@ $(BROWSER): tools/get_browser.sh tools/debian.sh tools/unpack_missing.sh
 	tools/get_browser.sh $(BUILD)
 	@touch $@
 
+$(FAST): tools/make_micropython.sh tools/debian.sh $(VENV)/.made $(MPY)
+	tools/make_micropython.sh $(BUILD)
+	@touch -h $@
+
 $(UMQTT): tools/get_umqtt.sh $(VENV)/.made
 	tools/get_umqtt.sh $(BUILD)
 	@touch $@
 
 setup: $(VENV)/.made $(MPY) ## virtual environment and MicroPython, nothing else
+
+fast: setup $(FAST) ## MicroPython compiled here for speed: campaigns and virtual runs take it (half a minute)
+	@$(PY) tools/run_portable.py --micropython $(FAST)
 
 hil: setup ## run the bench: SCENARIO SIGNAL SEED CLOCK HOURS OUT
 	@$(PY) -m host_tools.cli.main hil run '$(SCENARIO)' $(if $(SIGNAL),--signal '$(SIGNAL)') \
@@ -61,12 +69,12 @@ hil: setup ## run the bench: SCENARIO SIGNAL SEED CLOCK HOURS OUT
 portable: setup ## the portable tests on MicroPython alone
 	@$(PY) tools/run_portable.py --micropython $(MPY)
 
-test: setup $(RP2040) $(SERVICES) $(BROWSER) $(UMQTT) check ## rules, both interpreters, host, bench; long campaigns by a sample
+test: setup $(FAST) $(RP2040) $(SERVICES) $(BROWSER) $(UMQTT) check ## rules, both interpreters, host, bench; long campaigns by a sample
 	@$(ALL_TESTS)
 	@$(PY) tools/run_portable.py --rp2040 $(ON_IMAGE:%=tests/portable/test_%.py)
 	@$(PY) tools/run_portable.py --micropython $(MPY)
 
-nightly: setup $(RP2040) $(SERVICES) $(BROWSER) $(UMQTT) check ## all tests with the whole of their campaigns: every cut, every bit (an hour)
+nightly: setup $(FAST) $(RP2040) $(SERVICES) $(BROWSER) $(UMQTT) check ## all tests with the whole of their campaigns: every cut, every bit (an hour)
 	@CELLWALL_WHOLE=1 $(ALL_TESTS)
 	@$(PY) tools/run_portable.py --rp2040
 	@$(PY) tools/run_portable.py --micropython $(MPY)
@@ -98,7 +106,7 @@ mutation: setup ## mutants of limits, interlock, usage, windows: ONLY=module; ev
 fmea: setup ## every single fault on the bench, and docs/fmea.md from it
 	@$(PY) tools/make_fmea.py
 
-bench: setup ## every benchmark, or those matching ONLY=pattern; AGC=file.csv for real days
+bench: setup $(FAST) ## every benchmark, or those matching ONLY=pattern; AGC=file.csv for real days
 	@$(PY) tools/bench.py $(if $(ONLY),--only '$(ONLY)') $(if $(AGC),--agc '$(AGC)')
 
 clean: ## remove everything that was built

@@ -41,3 +41,11 @@ with_depends() { # state folder, packages: print them and all that they depend o
     private_apt "$state_of" apt-cache depends --recurse --no-recommends --no-suggests \
         --no-conflicts --no-breaks --no-replaces --no-enhances "$@" | grep '^[a-z]' | sort -u
 }
+
+private_source() { # state folder with deb-src, a package, a folder, a python: its upstream archive
+    # unpacked as that folder; Python's tarfile knows xz and bzip2 where the programs are missing
+    mkdir -p "$3.tmp/archive"
+    (cd "$3.tmp/archive" && private_apt "$1" apt-get source --download-only "$2") \
+        && "$4" -m tarfile -e "$3.tmp/archive/$2"_*.orig.tar.* "$3.tmp/unpacked" \
+        && mv "$3.tmp/unpacked"/* "$3" && rm -r "$3.tmp"
+}

@@ -148,14 +148,9 @@ unpack() { # suite, folder, packages: download and unpack, installing nothing
     done
 }
 source_of() { # a package; its upstream archive unpacked in WORK
-    mkdir -p "$WORK/archives"
-    (cd "$WORK/archives" && apt_of "$SUITE" apt-get source --download-only "$1" >"$LOG" 2>&1) \
-        || fail "the source package $1 could not be downloaded." "try again later" "$LOG"
-    # Python's tarfile knows xz and bzip2 where the programs are not installed
-    "$PYTHON" -m tarfile -e "$WORK/archives/$1"_*.orig.tar.* "$WORK/unpacked" >"$LOG" 2>&1 \
-        || fail "the source of $1 could not be unpacked." "report this with the lines above" "$LOG"
-    mv "$WORK/unpacked"/* "$WORK/$1"
-    rm -r "$WORK/unpacked" "$WORK/archives/$1"_*
+    apt_of "$SUITE" apt-get check >"$LOG" 2>&1 # the lists are there
+    private_source "$WORK/apt-$SUITE" "$1" "$WORK/$1" "$PYTHON" >"$LOG" 2>&1 \
+        || fail "the source package $1 could not be had." "try again later" "$LOG"
 }
 say "downloading MicroPython, pico-sdk, TinyUSB and Mbed TLS ($SUITE)"
 source_of micropython

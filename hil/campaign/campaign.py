@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
-from hil.bench.provenance import commit_of, firmware_sha256
+from hil.bench.provenance import commit_of, firmware_sha256, interpreter_version
+from hil.bench.session import fast_micropython
 from hil.bench.site import Paths
 from hil.campaign.case import Case, draw_case
 from hil.campaign.catalogue import KINDS
@@ -149,10 +150,11 @@ class Campaign:
 
 
 def made_with() -> dict[str, str]:
-    """Return commit and hash of the firmware that runs here."""
-    paths = Paths.of_checkout(Path())
+    """Return commit and hash of the firmware that runs here, and what it runs on."""
+    paths = Paths.of_checkout(fast_micropython())
     return {"commit": commit_of(paths.firmware),
-            "firmware_sha256": firmware_sha256(paths.firmware, paths.board)}
+            "firmware_sha256": firmware_sha256(paths.firmware, paths.board),
+            "interpreter": interpreter_version(paths.micropython)}
 
 
 def violation_document(case: Case, outcome: Outcome, drawn: Case) -> dict[str, Any]:

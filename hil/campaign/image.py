@@ -10,7 +10,7 @@ import tempfile
 from functools import cache
 from pathlib import Path
 
-from hil.bench.session import find_micropython
+from hil.bench.session import fast_micropython
 from hil.bench.site import Paths
 from host_tools.provision.build import build_firmware
 
@@ -19,7 +19,7 @@ BOARD = "virtual"
 
 def build_image(folder: Path) -> None:
     """Compile the checkout's firmware into a folder. Raises BusError when it does not compile."""
-    checkout = Paths.of_checkout(find_micropython()).firmware.parent
+    checkout = Paths.of_checkout(fast_micropython()).firmware.parent
     built = build_firmware(checkout, BOARD)
     for files in (built.root, built.package):
         for name, code in files.items():
@@ -30,7 +30,7 @@ def build_image(folder: Path) -> None:
 
 def image_paths(folder: Path) -> Paths:
     """Return what runs boards from an image."""
-    return Paths(find_micropython(), folder, folder)
+    return Paths(fast_micropython(), folder, folder)
 
 
 @cache

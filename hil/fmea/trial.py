@@ -14,7 +14,7 @@ from element.protocol import codes, schema, texts
 from hil.bench.faults import above_safe
 from hil.bench.rig import Rig
 from hil.bench.run import START_UNIX_MS
-from hil.bench.session import find_micropython
+from hil.bench.session import fast_micropython
 from hil.bench.site import Paths, Seeds, build_site
 from hil.bench.virtual import VirtualClock
 from hil.scenarios.model import ScenarioModel
@@ -74,7 +74,7 @@ class Trial:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         site = build_site(scenario, seed, "lockstep",
-                          paths or Paths.of_checkout(find_micropython()), folder / "boards")
+                          paths or Paths.of_checkout(fast_micropython()), folder / "boards")
         if heap is not None:
             site.rigs[0].board.spec.heap = heap
         seeds = Seeds(seed)

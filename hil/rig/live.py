@@ -16,7 +16,7 @@ from typing import Any
 
 from element.protocol import codes, schema
 from element.protocol.errors import BusError
-from hil.bench.session import Options, find_micropython, make_clock
+from hil.bench.session import Options, fast_micropython, make_clock
 from hil.bench.site import Paths, Seeds, Site, build_site
 from hil.rig.books import Books
 from hil.scenarios.model import ScenarioModel
@@ -184,7 +184,7 @@ class VirtualLive(LiveBench):
         self._folder = Path(tempfile.mkdtemp(prefix="cellwall-bench-"))
         seeds = Seeds(seed)
         self.site: Site = build_site(
-            scenario, seed, "lockstep", Paths.of_checkout(find_micropython()),
+            scenario, seed, "lockstep", Paths.of_checkout(fast_micropython()),
             self._folder / "boards")
         site = self.site
         self.aggregator = Aggregator(

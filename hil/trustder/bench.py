@@ -17,7 +17,7 @@ import numpy as np
 from element.protocol.errors import BusError
 from hil.bench.faults import above_safe
 from hil.bench.run import START_UNIX_MS
-from hil.bench.session import find_micropython
+from hil.bench.session import fast_micropython
 from hil.bench.site import Paths, Seeds, build_site
 from hil.bench.virtual import VirtualClock
 from hil.plant.meter import Meter
@@ -96,7 +96,7 @@ class HomeBench:
 
         Raises BusError when MicroPython is missing.
         """
-        paths = paths or Paths.of_checkout(find_micropython())
+        paths = paths or Paths.of_checkout(fast_micropython())
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         seeds = Seeds(seed)

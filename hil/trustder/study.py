@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from hil.bench.provenance import commit_of, firmware_sha256
-from hil.bench.session import find_micropython
+from hil.bench.session import fast_micropython
 from hil.bench.site import Paths
 from hil.metrics.tracking import e1_pct, e2_pct
 from hil.signals.signal import Signal
@@ -161,7 +161,7 @@ def run_study(plan: Plan, progress: Progress = lambda *_: None,
     """
     references = plan.references()
     draw_fleet(plan.devices, plan.seed)  # what is wrong with it is said before an hour's run
-    paths = Paths.of_checkout(find_micropython())
+    paths = Paths.of_checkout(fast_micropython())
     tracked = [track(plan, name, reference, progress, stopped)
                for name, reference in references.items()]
     results: dict[str, Any] = {

@@ -22,6 +22,7 @@ from hil.campaign.campaign import INVARIANTS, Campaign, violation_document
 from hil.campaign.case import Case, draw_case, load_case
 from hil.campaign.catalogue import KINDS, Fault, draw_faults
 from hil.campaign.flash import FlashWatch
+from hil.campaign.image import image_paths, own_image
 from hil.campaign.invariants import ALARM_MS_MAX, BACKLOG_MS, TICK_MS, Violation, Watch
 from hil.campaign.shrink import RUNS_MAX, shrink
 from hil.campaign.slots import Slots
@@ -435,16 +436,20 @@ def test_shrinking_keeps_to_the_invariant_that_was_broken():
 # the real thing
 
 
-def test_a_case_runs_the_same_every_time(tmp_path):
-    """Two runs of a case with faults of many rooms give the same outcome, and nothing breaks."""
+def test_a_case_runs_the_same_every_time_and_on_either_interpreter(tmp_path):
+    """Runs of a case with faults of many rooms give the same outcome, and nothing breaks."""
     case = case_with(
         Fault("panel_killed", 26_000, 3000), Fault("disk_full", 32_000, 5000),
         Fault("board_reset", 38_000, 0, "wall"), Fault("power_cut_in_write", 41_000, 9000, "box",
                                                        0.5),
         Fault("replayed", 44_000, 3000, "wall"), Fault("forged", 45_000, 3000, "box"),
         Fault("fire_alarm", 52_000, 3000, None, 1.0), Fault("release", 56_000, 0))
-    first, second = (Trial(case, tmp_path / name).run() for name in ("a", "b"))
-    assert first.as_dict() == second.as_dict()
+    paths = image_paths(own_image())
+    first, second, plain = (
+        Trial(case, tmp_path / name, replace(paths, micropython=micropython)).run()
+        for name, micropython in (("a", paths.micropython), ("b", paths.micropython),
+                                  ("c", find_micropython())))
+    assert first.as_dict() == second.as_dict() == plain.as_dict()
     assert first.violation is None
     assert first.simulated_s == 70 and first.setpoints > 20 and first.records > 0
     assert first.trips >= 1  # the alarm, or nothing was tested

@@ -8,9 +8,9 @@ from types import SimpleNamespace
 import pytest
 
 from element.protocol.errors import BusError
-from hil.bench import provenance
+from hil.bench import provenance, session
 from hil.bench.recording import Sampler
-from hil.bench.session import find_micropython
+from hil.bench.session import fast_micropython, find_micropython
 from hil.bench.site import Paths
 from hil.scenarios.model import BuildingModel
 
@@ -53,6 +53,24 @@ def test_interpreter_is_asked(tmp_path: Path) -> None:
     assert "MicroPython v1." in provenance.interpreter_version(find_micropython())
     with pytest.raises(BusError, match="does not say its version"):
         provenance.interpreter_version(tmp_path / "none")
+
+
+def test_virtual_boards_run_on_the_interpreter_that_was_compiled_here(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`make fast` made it; without it, or when another is named, it is the usual one."""
+    monkeypatch.delenv("CELLWALL_MICROPYTHON", raising=False)
+    usual = find_micropython()
+    monkeypatch.setattr(session, "_build_folder", lambda: tmp_path)
+    for folder in ("bin", "fast"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "micropython").symlink_to(usual)
+    assert fast_micropython() == tmp_path / "fast" / "micropython"
+    assert find_micropython() == tmp_path / "bin" / "micropython"
+    monkeypatch.setenv("CELLWALL_MICROPYTHON", str(usual))
+    assert fast_micropython() == usual.resolve()
+    monkeypatch.delenv("CELLWALL_MICROPYTHON")
+    (tmp_path / "fast" / "micropython").unlink()
+    assert fast_micropython() == tmp_path / "bin" / "micropython"
 
 
 def test_rig_and_calibration_are_said_to_be_modelled() -> None:
