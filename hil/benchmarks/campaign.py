@@ -11,7 +11,7 @@ from hil.campaign.pool import in_processes
 from hil.campaign.trial import Outcome
 from hil.scenarios.load import find_scenario, load_scenario
 
-SPEED_SEEDS = 24
+SPEED_SEEDS = 100  # as many as a campaign has when nobody says how many
 SEEDS = 1000
 FIRST_SEED = 1
 TOLD_SEEDS = 50

@@ -69,7 +69,8 @@ def run_here(case: Case, root: str | None = None) -> Outcome:
 def _settle_worker(cores: Any) -> None:
     """Leave Ctrl-C to the one who asked; keep a worker and its boards on one core.
 
-    A board answers a question at a time: on its host's core nobody wakes another core for it.
+    A board answers a question at a time: on its host's core nobody wakes another core for it, and
+    as a batch it does not take the core while its host still has questions for others.
     What is loaded by now stays to the end: the collector need not look at it again and again.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -78,6 +79,7 @@ def _settle_worker(cores: Any) -> None:
     gc.set_threshold(YOUNG_OBJECTS_MAX)
     with suppress(OSError, AttributeError):
         os.sched_setaffinity(0, {cores.get(timeout=5)})
+        os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
 
 
 def in_processes(scenario: ScenarioModel, seeds: range, jobs: int,
@@ -93,9 +95,11 @@ def in_processes(scenario: ScenarioModel, seeds: range, jobs: int,
         cores.put(able[number % len(able)])
     document = scenario.model_dump(mode="json")
     root = tempfile.mkdtemp(prefix=PREFIX)
-    build_image(Path(root) / IMAGE)
     pool = ProcessPoolExecutor(jobs, context, _settle_worker, (cores,))
     try:
+        for _ in range(jobs):
+            pool.submit(os.getpid)  # they load what they need while the image is built
+        build_image(Path(root) / IMAGE)
         yield from _in_order(
             lambda seed: pool.submit(run_seed, document, seed, root), seeds, jobs * AHEAD,
             stopped)
