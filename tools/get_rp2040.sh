@@ -125,13 +125,16 @@ MIRROR=$(debian_mirror)
 [ -n "$MIRROR" ] || fail "apt has no Debian mirror configured here (apt-get indextargets)." \
     "run on Debian 12 or newer, or copy $CACHE from a machine where this worked"
 
-apt_of() { # suite, then apt-get or apt-cache with its arguments
+state_of() { # suite: STATE is its private state, made once
     STATE=$WORK/apt-$1
     if [ ! -d "$STATE" ]; then
         private_state "$STATE" "$MIRROR" "$1" "deb deb-src"
         private_apt "$STATE" apt-get update >"$LOG" 2>&1 || fail "apt could not read the suite $1." \
             "check that this machine reaches its Debian mirror (apt-get update)" "$LOG"
     fi
+}
+apt_of() { # suite, then apt-get or apt-cache with its arguments
+    state_of "$1"
     shift
     private_apt "$STATE" "$@"
 }
@@ -148,8 +151,8 @@ unpack() { # suite, folder, packages: download and unpack, installing nothing
     done
 }
 source_of() { # a package; its upstream archive unpacked in WORK
-    apt_of "$SUITE" apt-get check >"$LOG" 2>&1 # the lists are there
-    private_source "$WORK/apt-$SUITE" "$1" "$WORK/$1" "$PYTHON" >"$LOG" 2>&1 \
+    state_of "$SUITE"
+    private_source "$STATE" "$1" "$WORK/$1" "$PYTHON" >"$LOG" 2>&1 \
         || fail "the source package $1 could not be had." "try again later" "$LOG"
 }
 say "downloading MicroPython, pico-sdk, TinyUSB and Mbed TLS ($SUITE)"
