@@ -32,27 +32,27 @@ $(VENV)/.made: pyproject.toml tools/make_venv.sh
 	tools/make_venv.sh $(VENV) $(BUILD)
 	@touch $@
 
-$(MPY): tools/get_micropython.sh tools/debian.sh
+$(MPY): tools/get_micropython.sh tools/script.sh tools/debian.sh
 	tools/get_micropython.sh $(BUILD)
 	@touch -h $@
 
-$(RP2040): tools/get_rp2040.sh tools/debian.sh tools/rp2040_bootrom.py $(VENV)/.made
+$(RP2040): tools/get_rp2040.sh tools/script.sh tools/debian.sh tools/rp2040_bootrom.py $(VENV)/.made
 	tools/get_rp2040.sh $(BUILD)
 	@touch $@
 
-$(SERVICES): tools/get_services.sh tools/debian.sh tools/unpack_missing.sh
+$(SERVICES): tools/get_services.sh tools/script.sh tools/debian.sh tools/unpack_missing.sh
 	tools/get_services.sh $(BUILD)
 	@touch $@
 
-$(BROWSER): tools/get_browser.sh tools/debian.sh tools/unpack_missing.sh
+$(BROWSER): tools/get_browser.sh tools/script.sh tools/debian.sh tools/unpack_missing.sh
 	tools/get_browser.sh $(BUILD)
 	@touch $@
 
-$(FAST): tools/make_micropython.sh tools/debian.sh $(VENV)/.made $(MPY)
+$(FAST): tools/make_micropython.sh tools/script.sh tools/debian.sh $(VENV)/.made $(MPY)
 	tools/make_micropython.sh $(BUILD)
 	@touch -h $@
 
-$(UMQTT): tools/get_umqtt.sh $(VENV)/.made
+$(UMQTT): tools/get_umqtt.sh tools/script.sh $(VENV)/.made
 	tools/get_umqtt.sh $(BUILD)
 	@touch $@
 

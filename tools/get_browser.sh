@@ -8,6 +8,7 @@
 # Usage: tools/get_browser.sh [BUILD_DIR]     (default: build; CHROMIUM names a browser to use)
 set -eu
 HERE=$(cd "$(dirname "$0")" && pwd)
+. "$HERE/script.sh"
 . "$HERE/debian.sh"
 . "$HERE/unpack_missing.sh"
 BUILD=${1:-build}
@@ -16,13 +17,6 @@ BUILD=$(cd "$BUILD" && pwd)
 OUT=$BUILD/browser
 FONT=fonts-dejavu-core
 
-say() { printf 'get_browser: %s\n' "$*" >&2; }
-fail() { # what is wrong, what to do next, and a log whose end is shown
-    say "$1"
-    [ -z "${3:-}" ] || [ ! -f "$3" ] || tail -n 8 "$3" >&2
-    say "next: $2"
-    exit 3
-}
 write_env() { # the program, its libraries, its fonts.conf or nothing
     {
         printf 'CHROMIUM=%s\n' "$1"

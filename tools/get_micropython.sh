@@ -13,23 +13,16 @@ set -eu
 BUILD=${1:-build}
 BIN=$BUILD/bin/micropython
 SUITE=trixie
+. "$(dirname "$0")/script.sh"
 . "$(dirname "$0")/debian.sh"
 
-say() { printf 'get_micropython: %s\n' "$*" >&2; }
-
-new_enough() { # a path; true when it is MicroPython 1.24 or newer
-    "$1" -c 'import sys
-assert sys.implementation.name == "micropython" and sys.implementation.version[:2] >= (1, 24)' \
-        >/dev/null 2>&1
-}
-
 mkdir -p "$BUILD/bin"
-if [ -x "$BIN" ] && new_enough "$BIN"; then
+if [ -x "$BIN" ] && is_micropython "$BIN"; then
     exit 0
 fi
 
 for found in "${CELLWALL_MICROPYTHON:-}" "$(command -v micropython || true)"; do
-    if [ -n "$found" ] && new_enough "$found"; then
+    if [ -n "$found" ] && is_micropython "$found"; then
         ln -sf "$found" "$BIN"
         say "using $found"
         exit 0
@@ -80,7 +73,7 @@ cat >"$BIN" <<END
 exec "$LOADER" --library-path "$LIBS" "$PROGRAM" "\$@"
 END
 chmod +x "$BIN"
-if ! new_enough "$BIN"; then
+if ! is_micropython "$BIN"; then
     say "the unpacked interpreter does not run here:"
     "$BIN" -c 'import sys; print(sys.implementation)' >&2 || true
     exit 3

@@ -29,15 +29,8 @@ PYTHON=$BUILD/venv/bin/python
 # one date for every build: the image is then a function of its sources and compiler
 export SOURCE_DATE_EPOCH=1744675200 PYTHONHASHSEED=0
 
+. "$HERE/script.sh"
 . "$HERE/debian.sh"
-
-say() { printf 'get_rp2040: %s\n' "$*" >&2; }
-fail() { # what is wrong, what to do next, and a log whose end is shown
-    say "$1"
-    [ -z "${3:-}" ] || [ ! -f "$3" ] || tail -n 12 "$3" >&2
-    say "next: $2"
-    exit 3
-}
 
 for tool in apt-get dpkg dpkg-deb make sha256sum; do
     command -v "$tool" >/dev/null \
@@ -45,17 +38,13 @@ for tool in apt-get dpkg dpkg-deb make sha256sum; do
 done
 [ -x "$PYTHON" ] || fail "$PYTHON is missing." "make setup"
 
-KEY=$(cat "$HERE/get_rp2040.sh" "$HERE/debian.sh" "$HERE/rp2040_bootrom.py" | sha256sum | cut -c 1-16)
-CACHE_ROOT=${XDG_CACHE_HOME:-${HOME:-$BUILD}/.cache}/cellwall
-mkdir -p "$CACHE_ROOT" 2>/dev/null && [ -w "$CACHE_ROOT" ] || CACHE_ROOT=$BUILD/cache
-mkdir -p "$CACHE_ROOT"
+KEY=$(cat "$HERE/get_rp2040.sh" "$HERE/script.sh" "$HERE/debian.sh" "$HERE/rp2040_bootrom.py" | sha256sum | cut -c 1-16)
+CACHE_ROOT=$(cache_root "$BUILD")
 CACHE=$CACHE_ROOT/rp2040-$KEY-$(uname -m)
 NODE_CACHE=$CACHE_ROOT/node-${NODE##*=}-$(uname -m)
 
 WORK=$BUILD/rp2040.tmp.$$
-for left in "$BUILD"/rp2040.tmp.* "$CACHE_ROOT"/*.new.*; do # of a run that was killed
-    [ ! -e "$left" ] || kill -0 "${left##*.}" 2>/dev/null || rm -rf "$left"
-done
+sweep "$BUILD"/rp2040.tmp.* "$CACHE_ROOT"/*.new.*
 trap 'rm -rf "$WORK" "$CACHE.new.$$" "$NODE_CACHE.new.$$"' EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM HUP

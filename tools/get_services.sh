@@ -9,6 +9,7 @@
 # Usage: tools/get_services.sh [BUILD_DIR]     (default: build)
 set -eu
 HERE=$(cd "$(dirname "$0")" && pwd)
+. "$HERE/script.sh"
 . "$HERE/debian.sh"
 . "$HERE/unpack_missing.sh"
 BUILD=${1:-build}
@@ -16,14 +17,6 @@ mkdir -p "$BUILD"
 BUILD=$(cd "$BUILD" && pwd)
 OUT=$BUILD/services
 PACKAGES="mosquitto softhsm2 libsofthsm2 postgresql"
-
-say() { printf 'get_services: %s\n' "$*" >&2; }
-fail() { # what is wrong, what to do next, and a log whose end is shown
-    say "$1"
-    [ -z "${3:-}" ] || [ ! -f "$3" ] || tail -n 8 "$3" >&2
-    say "next: $2"
-    exit 3
-}
 
 if [ -f "$OUT/env" ] && [ "$OUT/env" -nt "$HERE/get_services.sh" ]; then
     exit 0

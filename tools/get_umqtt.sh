@@ -10,19 +10,13 @@ set -eu
 BUILD=${1:-build}
 mkdir -p "$BUILD"
 BUILD=$(cd "$BUILD" && pwd)
+. "$(dirname "$0")/script.sh"
 PACKAGE=micropython-umqtt.simple==1.3.4
 ARCHIVE_SHA256=b6a2520239e3992c63a7de9370ee9b3d9d27819a90359c521f1c0f7ccab8d12f
 FILE_SHA256=8555d2f654deb8eb0d724f79b0811a78cc94029d070f3d96bbd74288653d63a5
 OUT=$BUILD/umqtt/umqtt
 PYTHON=$BUILD/venv/bin/python
 
-say() { printf 'get_umqtt: %s\n' "$*" >&2; }
-fail() { # what is wrong, what to do next, and a log whose end is shown
-    say "$1"
-    [ -z "${3:-}" ] || [ ! -f "$3" ] || tail -n 8 "$3" >&2
-    say "next: $2"
-    exit 3
-}
 is_whole() { # a file; true when it is the one that is wanted
     printf '%s  %s\n' "$FILE_SHA256" "$1" | sha256sum --check --status 2>/dev/null
 }

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Make build/fast/micropython: the unix port, compiled here for speed; boards of the virtual bench
-# run on it. Distributions build it for size or with threads, and campaigns then take a third longer.
+# run on it. Distributions build it for size or with threads, and campaigns then take a quarter longer.
 #
 # It is built unpatched from Debian's source packages with the system's C compiler, without threads,
 # FFI and readline, which no board needs. A run is the same on either interpreter. Where there is no
@@ -22,19 +22,12 @@ PYTHON=$BUILD/venv/bin/python
 # one date for every build: what the interpreter says of itself is then a function of its source
 export SOURCE_DATE_EPOCH=1744675200 PYTHONHASHSEED=0
 
+. "$HERE/script.sh"
 . "$HERE/debian.sh"
 
-say() { printf 'make_micropython: %s\n' "$*" >&2; }
-fail() { # what is wrong, what to do next, and a log whose end is shown
-    say "$1"
-    [ -z "${3:-}" ] || [ ! -f "$3" ] || tail -n 12 "$3" >&2
-    say "next: $2"
-    exit 3
-}
-runs() { # a path; true when it is MicroPython 1.24 or newer and runs here
-    "$1" -c 'import sys, asyncio, cryptolib, deflate, hashlib, select, socket
-assert sys.implementation.name == "micropython" and sys.implementation.version[:2] >= (1, 24)' \
-        >/dev/null 2>&1
+runs() { # a path; true when it is an interpreter that has what a board needs, and runs here
+    is_micropython "$1" \
+        && "$1" -c 'import asyncio, cryptolib, deflate, hashlib, select, socket' >/dev/null 2>&1
 }
 
 [ -x "$PYTHON" ] && [ -e "$BUILD/bin/micropython" ] || fail "$BUILD is not set up." "make setup"
@@ -46,15 +39,13 @@ if [ -z "$MIRROR" ] || ! command -v make >/dev/null \
             | "$CC" -xc - -o /dev/null >/dev/null 2>&1; then
     ln -sfn ../bin/micropython "$OUT"
     say "no C compiler, no make or no Debian mirror here: campaigns run on build/bin/micropython," \
-        "a third slower."
+        "a fifth slower."
     say "next: as root: apt-get install gcc libc6-dev make; then remove $OUT and try again"
     exit 0
 fi
 
-KEY=$(cat "$HERE/make_micropython.sh" "$HERE/debian.sh" | sha256sum | cut -c 1-16)
-CACHE_ROOT=${XDG_CACHE_HOME:-${HOME:-$BUILD}/.cache}/cellwall
-mkdir -p "$CACHE_ROOT" 2>/dev/null && [ -w "$CACHE_ROOT" ] || CACHE_ROOT=$BUILD/cache
-mkdir -p "$CACHE_ROOT"
+KEY=$(cat "$HERE/make_micropython.sh" "$HERE/script.sh" "$HERE/debian.sh" | sha256sum | cut -c 1-16)
+CACHE_ROOT=$(cache_root "$BUILD")
 CACHE=$CACHE_ROOT/micropython-$KEY-$(uname -m)
 deliver() {
     cp "$CACHE" "$OUT.new.$$"
@@ -67,9 +58,7 @@ if [ -x "$CACHE" ] && runs "$CACHE"; then
 fi
 
 WORK=$BUILD/fast.tmp.$$
-for left in "$BUILD"/fast.tmp.*; do # of a run that was killed
-    [ ! -e "$left" ] || kill -0 "${left##*.}" 2>/dev/null || rm -rf "$left"
-done
+sweep "$BUILD"/fast.tmp.* "$CACHE_ROOT"/*.new.* "$OUT".new.*
 trap 'rm -rf "$WORK" "$CACHE.new.$$" "$OUT.new.$$"' EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM HUP

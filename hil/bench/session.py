@@ -75,6 +75,13 @@ def fast_micropython() -> Path:
     return fast
 
 
+def boards_of(clock: str) -> tuple[str, Paths]:
+    """Return the boards' port and what they run on, for the clock called 'virtual' or 'real'."""
+    if clock == "real":
+        return "unix", Paths.of_checkout(find_micropython())
+    return "lockstep", Paths.of_checkout(fast_micropython())
+
+
 def with_hours(scenario: ScenarioModel, hours: float) -> ScenarioModel:
     """Return the scenario with its phases of regulation, arbitrage and cycling lasting hours.
 
@@ -131,9 +138,7 @@ class Session:
         out = options.out
         self._key = bench_key()  # a run that could not be signed does not begin
         clear_results(out)
-        real = options.clock == "real"
-        self._paths = Paths.of_checkout(find_micropython() if real else fast_micropython())
-        port = "unix" if real else "lockstep"
+        port, self._paths = boards_of(options.clock)
         site = build_site(scenario, options.seed, port, self._paths, out / "boards")
         self._run = Run(
             scenario, options.seed, site, out / "ledger.db", options.signal,

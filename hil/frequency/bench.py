@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from element.protocol import codes
 from element.protocol.errors import BusError
 from hil.bench.run import Clock
-from hil.bench.session import fast_micropython, find_micropython, make_clock
-from hil.bench.site import Paths, Seeds, Site, build_site
+from hil.bench.session import boards_of, make_clock
+from hil.bench.site import Seeds, Site, build_site
 from hil.frequency.judge import StepResult, judge_step, judge_trace, limits_of
 from hil.frequency.meter import FrequencyMeter, MeterModel
 from hil.frequency.products import Product
@@ -108,9 +108,7 @@ class FrequencyBench:
     @staticmethod
     def _built(scenario: ScenarioModel, seed: int, clock: str, folder: Path) -> Site:
         """Return the site; who can modulate is credentialed for frequency response too."""
-        real = clock == "real"
-        paths = Paths.of_checkout(find_micropython() if real else fast_micropython())
-        site = build_site(scenario, seed, "unix" if real else "lockstep", paths, folder / "boards")
+        site = build_site(scenario, seed, *boards_of(clock), folder / "boards")
         for profile in site.profiles.values():
             if not profile["step_mw"]:
                 profile["services"] |= codes.SERVICE_FREQUENCY
